@@ -1,0 +1,3 @@
+module github.com/goairlock/airlock
+
+go 1.25.0

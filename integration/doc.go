@@ -1,0 +1,2 @@
+// Package integration starts the real servers that the tests run against.
+package integration
