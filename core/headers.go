@@ -1,0 +1,84 @@
+package core
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+)
+
+// Headers are an intent's or a job's headers: a small immutable map from key
+// to value, ordered by key. Keys are case-sensitive. The zero value is empty.
+// A Headers value may be kept and shared.
+type Headers struct{ list []header }
+
+type header struct{ key, value string }
+
+// NewHeaders makes Headers of a map, for adapters that read them from a queue.
+// It takes what is there without judging it: what a foreign producer wrote must
+// not cost the job. Intents get theirs, validated, from the option [Header].
+func NewHeaders(m map[string]string) Headers {
+	if len(m) == 0 {
+		return Headers{}
+	}
+	list := make([]header, 0, len(m))
+	for k, v := range m {
+		list = append(list, header{k, v})
+	}
+	slices.SortFunc(list, func(a, b header) int { return cmp.Compare(a.key, b.key) })
+	return Headers{list}
+}
+
+func (h Headers) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(h.list, key, func(e header, k string) int { return cmp.Compare(e.key, k) })
+}
+
+// Get returns the value of a key, "" if there is none.
+func (h Headers) Get(key string) string {
+	if i, ok := h.find(key); ok {
+		return h.list[i].value
+	}
+	return ""
+}
+
+// Has reports whether there is a header of that key, be its value empty or not.
+func (h Headers) Has(key string) bool {
+	_, ok := h.find(key)
+	return ok
+}
+
+// Len returns the number of headers.
+func (h Headers) Len() int { return len(h.list) }
+
+// All yields every key and value, ordered by key.
+func (h Headers) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, e := range h.list {
+			if !yield(e.key, e.value) {
+				return
+			}
+		}
+	}
+}
+
+// Size returns the bytes of all keys and values together.
+func (h Headers) Size() int {
+	n := 0
+	for _, e := range h.list {
+		n += len(e.key) + len(e.value)
+	}
+	return n
+}
+
+// with returns h and one more header; h itself is not changed.
+func (h Headers) with(key, value string) Headers {
+	i, found := h.find(key)
+	if found {
+		list := slices.Clone(h.list)
+		list[i].value = value
+		return Headers{list}
+	}
+	list := make([]header, 0, len(h.list)+1)
+	list = append(list, h.list[:i]...)
+	list = append(list, header{key, value})
+	return Headers{append(list, h.list[i:]...)}
+}

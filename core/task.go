@@ -1,0 +1,183 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Task is a kind of work, with arguments of type A: a name, default options and
+// a codec. It is immutable and safe as a package variable. It is made by
+// [DeclareTask] where domain code only names what should happen, and by
+// [NewTask] where the handler is at hand.
+type Task[A any] struct {
+	name     string
+	defaults settings
+	codec    Codec
+	handler  *Handler // what NewTask was given
+	err      error    // what is wrong with the declaration
+}
+
+// DeclareTask names a task and gives its default options. A bad name or option
+// does not panic, since tasks are package variables: it is returned by
+// [Task.Intent] and, through [Handle], by [NewRegistry].
+//
+// Names are 2 to 127 of A-Z a-z 0-9 _ . : / + - with a letter, digit or _
+// first, and no empty part between dots.
+func DeclareTask[A any](name string, defaults ...Option) Task[A] {
+	t := Task[A]{name: name, codec: JSON, err: checkTaskName(name)}
+	for i := range defaults {
+		if t.err != nil {
+			break
+		}
+		if err := t.defaults.apply(&defaults[i]); err != nil {
+			t.err = fmt.Errorf("airlock: task %s: default: %w", clip(name), err)
+		}
+	}
+	if t.err == nil && t.defaults.id != "" {
+		t.err = invalidf("task %s: option id cannot be a default: every intent would be the same job", clip(name))
+	}
+	return t
+}
+
+// NewTask is [DeclareTask] and [Handle] in one, for small programs: its intents
+// know how to run themselves, so that an executor of this process needs no
+// [Registry]. A nil fn is [ErrInvalid], told like a bad name.
+func NewTask[A any](name string, fn func(ctx context.Context, args A) error, defaults ...Option) Task[A] {
+	t := DeclareTask[A](name, defaults...)
+	h := Handle(t, fn)
+	if t.err == nil {
+		t.err = h.err
+	}
+	t.handler = &h
+	return t
+}
+
+// Codec returns the task with another codec in place of [JSON]. A nil codec is
+// [ErrInvalid], told like a bad name. Give the codec before the task is
+// handled: its producers and its handlers must agree.
+func (t Task[A]) Codec(c Codec) Task[A] {
+	if c == nil && t.err == nil {
+		t.err = invalidf("task %s: nil codec", clip(t.name))
+	}
+	t.codec = c
+	if t.handler != nil {
+		h := *t.handler
+		h.codec = c
+		t.handler = &h
+	}
+	return t
+}
+
+// Name returns the task's name.
+func (t Task[A]) Name() string { return t.name }
+
+// Handler returns the handler that [NewTask] was given, for a [Registry]. For a
+// task that was only declared it is one that NewRegistry refuses.
+func (t Task[A]) Handler() Handler {
+	if t.handler != nil {
+		return *t.handler
+	}
+	return Handler{name: t.name, err: invalidf("task %s: declared without a handler, use Handle", clip(t.name))}
+}
+
+// Intent makes an intent to run the task with these arguments. It merges the
+// task's defaults with opts, resolves delays, encodes the arguments and
+// validates everything, so that later changes to args cannot reach the job and
+// whatever is wrong is told here: every error is [ErrInvalid] and names what
+// it is about.
+func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
+	if t.err != nil {
+		return Intent{}, t.err
+	}
+	if t.codec == nil {
+		return Intent{}, invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	}
+	s := t.defaults
+	for i := range opts {
+		if err := s.apply(&opts[i]); err != nil {
+			return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+		}
+	}
+	now := time.Now()
+	if err := s.resolve(now); err != nil {
+		return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+	}
+	payload, err := encode(t.codec, args)
+	if err != nil {
+		return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+	}
+	in := Intent{
+		ID: s.id, Task: t.name, Options: s.Options,
+		payload: payload, headers: s.headers, native: s.native, handler: t.handler,
+	}
+	if in.ID == "" {
+		in.ID, in.generated = newID(now), true
+	}
+	return in, nil
+}
+
+// encode contains the panics of a codec, and of the Marshalers below it.
+func encode(c Codec, args any) (payload []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p := &PanicError{Value: v, Stack: debug.Stack()}
+			payload, err = nil, &markedError{
+				text: fmt.Sprintf("airlock: encoding arguments of type %T panicked", args), mark: ErrInvalid, cause: p,
+			}
+		}
+	}()
+	payload, err = c.Encode(args)
+	return payload, asInvalid(err)
+}
+
+func asInvalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := err.(*markedError); ok {
+		return err
+	}
+	return &markedError{text: err.Error(), mark: ErrInvalid, cause: err}
+}
+
+// Handler is a task's name and the function that does its work, as a value for
+// [NewRegistry]. It is made by [Handle] or [Task.Handler].
+type Handler struct {
+	name  string
+	codec Codec
+	err   error
+	call  func(ctx context.Context, codec Codec, payload []byte) error
+}
+
+// Handle joins a task with the function that does its work. What is wrong with
+// either is told by [NewRegistry].
+//
+// The function returns nil when the work is done, an error when it should be
+// tried again, [Permanent] when trying again is no use, and [Snooze] to be
+// called again later without that having been an attempt. Its context ends
+// with the task's Timeout and Deadline and when the worker stops; [JobFrom]
+// tells it which job and attempt it is. It must be safe for concurrent use,
+// and as every queue delivers at least once, safe to run again.
+func Handle[A any](t Task[A], fn func(ctx context.Context, args A) error) Handler {
+	h := Handler{name: t.name, codec: t.codec, err: t.err}
+	switch {
+	case h.err != nil:
+	case t.codec == nil:
+		h.err = invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	case fn == nil:
+		h.err = invalidf("task %s: nil handler", clip(t.name))
+	}
+	h.call = func(ctx context.Context, codec Codec, payload []byte) error {
+		var args A
+		if err := codec.Decode(payload, &args); err != nil {
+			return Permanent(fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err)))
+		}
+		return fn(ctx, args)
+	}
+	return h
+}
+
+// Task returns the name of the task that the handler is for.
+func (h Handler) Task() string { return h.name }
