@@ -184,7 +184,7 @@ var errRefusedBeside = fmt.Errorf("airlock: another intent of the call was refus
 var judged = append(PortableOptions(), OptionNative)
 
 func (c checker) one(in *Intent) error {
-	if err := in.check(); err != nil {
+	if err := in.validate(); err != nil {
 		return err
 	}
 	for _, name := range judged {

@@ -174,7 +174,7 @@ type wireIntent struct {
 // [ErrInvalid]: they are values of another package. The handler that [NewTask]
 // gave is not part of it: who runs the decoded intent needs a [Registry].
 func EncodeIntent(in Intent) ([]byte, error) {
-	if err := in.check(); err != nil {
+	if err := in.validate(); err != nil {
 		return nil, err
 	}
 	if len(in.native) > 0 {
@@ -221,7 +221,7 @@ func DecodeIntent(data []byte) (Intent, error) {
 	if in.payload == nil {
 		in.payload = []byte{}
 	}
-	if err := in.check(); err != nil {
+	if err := in.validate(); err != nil {
 		return Intent{}, fmt.Errorf("airlock: malformed intent: %w", err)
 	}
 	for k, v := range e.Headers.All() {

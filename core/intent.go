@@ -123,7 +123,7 @@ func (in Intent) Without(names ...OptionName) Intent {
 // With returns the intent with further options, which win over those it has.
 // It validates like [Task.Intent].
 func (in Intent) With(opts ...Option) (Intent, error) {
-	if err := in.check(); err != nil {
+	if err := in.validate(); err != nil {
 		return Intent{}, err
 	}
 	s := settings{Options: in.Options, headers: in.headers, native: slices.Clip(in.native)}
@@ -158,9 +158,12 @@ func (in Intent) DeriveID(parent string, occurrence int) Intent {
 	return in
 }
 
-// check judges the intent by itself. An intent that Task.Intent made passes,
-// unless somebody set its fields afterwards.
-func (in *Intent) check() error {
+// Validate judges the intent by itself, without an executor: [ErrInvalid] for
+// the zero Intent and for fields that were set to what no option allows. An
+// intent that [Task.Intent] made is valid.
+func (in Intent) Validate() error { return in.validate() }
+
+func (in *Intent) validate() error {
 	if in.Task == "" && in.ID == "" {
 		return invalidf("zero Intent: intents are made by Task.Intent")
 	}
@@ -199,7 +202,7 @@ func (in Intent) Run(ctx context.Context) error {
 	if err := checkContext(ctx); err != nil {
 		return err
 	}
-	if err := in.check(); err != nil {
+	if err := in.validate(); err != nil {
 		return err
 	}
 	var none *Registry
