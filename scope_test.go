@@ -1,0 +1,315 @@
+package airlock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/core"
+)
+
+// The tests' own task: its argument says which intent it is.
+var note = core.DeclareTask[string]("test.note")
+
+// sink is an executor that remembers what it was handed.
+type sink struct {
+	mu    sync.Mutex
+	calls [][]core.Intent
+	fail  func(intents []core.Intent) error
+}
+
+func (s *sink) Execute(_ context.Context, intents ...core.Intent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, slices.Clone(intents))
+	if s.fail != nil {
+		return s.fail(intents)
+	}
+	return nil
+}
+
+// got returns the payloads of all calls, "a b|c" for two calls.
+func (s *sink) got() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var calls []string
+	for _, c := range s.calls {
+		calls = append(calls, payloads(c))
+	}
+	return strings.Join(calls, "|")
+}
+
+func payloads(intents []core.Intent) string {
+	var words []string
+	for _, in := range intents {
+		words = append(words, strings.Trim(string(in.Payload()), `"`))
+	}
+	return strings.Join(words, " ")
+}
+
+func enqueue(t *testing.T, ctx context.Context, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err := airlock.Enqueue(ctx, note, w); err != nil {
+			t.Fatalf("Enqueue(%q): %v", w, err)
+		}
+	}
+}
+
+func wantGot(t *testing.T, s *sink, want string) {
+	t.Helper()
+	if got := s.got(); got != want {
+		t.Errorf("dispatched %q, want %q", got, want)
+	}
+}
+
+func wantIs(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want one that is %v", err, target)
+	}
+}
+
+func TestRunFlushesInOrderInOneCall(t *testing.T) {
+	t.Parallel()
+	var s sink
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		enqueue(t, ctx, "a", "b", "c")
+		wantGot(t, &s, "")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantGot(t, &s, "a b c")
+}
+
+func TestRunDiscardsOnError(t *testing.T) {
+	t.Parallel()
+	var s sink
+	declined := errors.New("card declined")
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		enqueue(t, ctx, "a")
+		return declined
+	})
+	if err != declined {
+		t.Errorf("Run = %v, want fn's own error", err)
+	}
+	wantGot(t, &s, "")
+}
+
+func TestRunDiscardsOnPanicWhichGoesOn(t *testing.T) {
+	t.Parallel()
+	var s sink
+	var leaked context.Context
+	func() {
+		defer func() {
+			if v := recover(); v != "boom" {
+				t.Errorf("recovered %v, want the panic of fn", v)
+			}
+		}()
+		airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error { //nolint:errcheck // it panics
+			leaked = ctx
+			enqueue(t, ctx, "a")
+			panic("boom")
+		})
+	}()
+	wantGot(t, &s, "")
+	wantIs(t, airlock.Enqueue(leaked, note, "late"), airlock.ErrScopeClosed)
+}
+
+func TestRunDiscardsOnGoexit(t *testing.T) {
+	t.Parallel()
+	var s sink
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error { //nolint:errcheck // it does not return
+			enqueue(t, ctx, "a")
+			runtime.Goexit()
+			return nil
+		})
+	}()
+	<-done
+	wantGot(t, &s, "")
+}
+
+func TestShouldFlushDecides(t *testing.T) {
+	t.Parallel()
+	warning := errors.New("warning")
+	always := airlock.ShouldFlush(func(error) bool { return true })
+	never := airlock.ShouldFlush(func(error) bool { return false })
+	for _, tc := range []struct {
+		name string
+		opt  airlock.Option
+		err  error
+		want string
+	}{
+		{"flush in spite of an error", always, warning, "a"},
+		{"flush without one", always, nil, "a"},
+		{"discard in spite of success", never, nil, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var s sink
+			err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+				enqueue(t, ctx, "a")
+				return tc.err
+			}, tc.opt)
+			if err != tc.err {
+				t.Errorf("Run = %v, want %v", err, tc.err)
+			}
+			wantGot(t, &s, tc.want)
+		})
+	}
+}
+
+func TestRunReportsBothErrorsWhenBothFail(t *testing.T) {
+	t.Parallel()
+	warning, down := errors.New("warning"), errors.New("down")
+	s := sink{fail: func([]core.Intent) error { return down }}
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		enqueue(t, ctx, "a")
+		return warning
+	}, airlock.ShouldFlush(func(error) bool { return true }))
+	wantIs(t, err, warning)
+	wantIs(t, err, down)
+	var fe *airlock.FlushError
+	if !errors.As(err, &fe) || payloads(fe.Undelivered) != "a" {
+		t.Errorf("no FlushError with the intent in %v", err)
+	}
+}
+
+func TestScopeByHand(t *testing.T) {
+	t.Parallel()
+	t.Run("flush", func(t *testing.T) {
+		t.Parallel()
+		var s sink
+		ctx, scope, err := airlock.Begin(t.Context(), s.Execute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, ok := airlock.FromContext(ctx); !ok || found != scope {
+			t.Errorf("FromContext = %v, %v", found, ok)
+		}
+		enqueue(t, ctx, "a")
+		if err := scope.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		scope.Discard() // deferred ones come late
+		wantGot(t, &s, "a")
+		wantIs(t, scope.Flush(t.Context()), airlock.ErrScopeClosed)
+		wantIs(t, airlock.Enqueue(ctx, note, "late"), airlock.ErrScopeClosed)
+		if got := payloads(scope.Intents()); got != "a" {
+			t.Errorf("after the end Intents = %q", got)
+		}
+	})
+	t.Run("discard", func(t *testing.T) {
+		t.Parallel()
+		var s sink
+		ctx, scope, err := airlock.Begin(t.Context(), s.Execute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enqueue(t, ctx, "a")
+		scope.Discard()
+		wantIs(t, scope.Flush(t.Context()), airlock.ErrScopeClosed)
+		wantGot(t, &s, "")
+	})
+	t.Run("flush with a nil context", func(t *testing.T) {
+		t.Parallel()
+		var s sink
+		_, scope, err := airlock.Begin(t.Context(), s.Execute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantIs(t, scope.Flush(nil), core.ErrInvalid) //nolint:staticcheck // the point
+	})
+}
+
+func TestBadInputIsTold(t *testing.T) {
+	t.Parallel()
+	var s sink
+	nothing := func(context.Context) error { return nil }
+	inScope, scope, err := airlock.Begin(t.Context(), s.Execute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer scope.Discard()
+	for _, tc := range []struct {
+		name string
+		err  error
+		want error
+	}{
+		{"Run without context", airlock.Run(nil, s.Execute, nothing), core.ErrInvalid}, //nolint:staticcheck // the point
+		{"Run without function", airlock.Run(t.Context(), s.Execute, nil), core.ErrInvalid},
+		{"Run without executor", airlock.Run(t.Context(), nil, nothing), airlock.ErrNoScope},
+		{"Run with a nil option", airlock.Run(t.Context(), s.Execute, nothing, nil), core.ErrInvalid},
+		{"ShouldFlush without function", airlock.Run(t.Context(), s.Execute, nothing, airlock.ShouldFlush(nil)), core.ErrInvalid},
+		{"OnDescendantFlush without function", airlock.Run(t.Context(), s.Execute, nothing, airlock.OnDescendantFlush(nil)), core.ErrInvalid},
+		{"Enqueue without context", airlock.Enqueue(nil, note, "a"), core.ErrInvalid}, //nolint:staticcheck // the point
+		{"Enqueue without scope", airlock.Enqueue(t.Context(), note, "a"), airlock.ErrNoScope},
+		{"Enqueue with a policy but no scope", airlock.Enqueue(airlock.WithPolicy(t.Context(), airlock.DropAll()), note, "a"), airlock.ErrNoScope},
+		{"Enqueue of a bad option", airlock.Enqueue(inScope, note, "a", core.Priority(11)), core.ErrInvalid},
+		{"Enqueue of bad arguments", airlock.Enqueue(inScope, core.DeclareTask[any]("test.any"), any(make(chan int))), core.ErrInvalid},
+		{"Enqueue of a zero task", airlock.Enqueue(inScope, core.Task[int]{}, 1), core.ErrInvalid},
+		{"Add of a zero intent", airlock.Add(inScope, core.Intent{}), core.ErrInvalid},
+		{"Add without scope", airlock.Add(t.Context()), airlock.ErrNoScope},
+	} {
+		if !errors.Is(tc.err, tc.want) {
+			t.Errorf("%s: %v, want one that is %v", tc.name, tc.err, tc.want)
+		}
+	}
+	if err := airlock.Add(inScope); err != nil {
+		t.Errorf("Add of nothing: %v", err)
+	}
+	if n := len(scope.Intents()); n != 0 {
+		t.Errorf("%d refused intents were buffered", n)
+	}
+	for _, nilContext := range []context.Context{nil} {
+		if _, ok := airlock.FromContext(nilContext); ok {
+			t.Error("FromContext(nil) found a scope")
+		}
+		if airlock.WithPolicy(nilContext, airlock.DropAll()) != nil || airlock.WithDefaults(nilContext, s.Execute) != nil {
+			t.Error("a nil context became one")
+		}
+	}
+}
+
+func TestScopeServesManyGoroutines(t *testing.T) {
+	t.Parallel()
+	const goroutines, each = 16, 100
+	var s sink
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		var wg sync.WaitGroup
+		for g := range goroutines {
+			wg.Go(func() {
+				for i := range each {
+					enqueue(t, ctx, fmt.Sprintf("%d-%d", g, i))
+				}
+			})
+		}
+		wg.Wait()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{} // the next expected of each goroutine
+	for _, w := range strings.Fields(s.got()) {
+		g, i, _ := strings.Cut(w, "-")
+		if want := fmt.Sprint(seen[g]); i != want {
+			t.Fatalf("goroutine %s: got %s, want %s", g, i, want)
+		}
+		seen[g]++
+	}
+	if len(seen) != goroutines {
+		t.Errorf("%d goroutines, want %d", len(seen), goroutines)
+	}
+}
