@@ -151,7 +151,7 @@ type Capabilities struct {
 // Check returns nil if the executor takes the intent, else why not: an
 // [*OptionError], [ErrTooLarge] or [ErrInvalid]. It is the one implementation of
 // refusal: [Guard] uses it for executors, airlock.Require at the call site.
-func (c Capabilities) Check(in Intent) error { return c.checker().one(&in) }
+func (c Capabilities) Check(in Intent) error { return c.checker().one(&in, "") }
 
 // checker is Capabilities prepared for judging many intents.
 type checker struct {
@@ -162,20 +162,29 @@ func (c Capabilities) checker() checker { return checker{&c} }
 
 func (c checker) all(intents []Intent) error {
 	var out []Outcome
+	good := "" // a task name that has passed: most batches are of one task
 	for i := range intents {
-		err := c.one(&intents[i])
+		err := c.one(&intents[i], good)
 		if err == nil {
+			good = intents[i].Task
 			continue
 		}
-		if out == nil {
-			out = make([]Outcome, len(intents))
-			for j := range intents {
-				out[j] = intents[j].outcome(NotSent, errRefusedBeside)
-			}
-		}
-		out[i].State, out[i].Err = Rejected, err
+		out = reject(out, intents, i, err)
 	}
 	return Combine(out)
+}
+
+// reject marks one intent of a call as refused. The first one so marked makes
+// the outcomes: all others are NotSent (duty 3).
+func reject(out []Outcome, intents []Intent, i int, err error) []Outcome {
+	if out == nil {
+		out = make([]Outcome, len(intents))
+		for j := range intents {
+			out[j] = intents[j].outcome(NotSent, errRefusedBeside)
+		}
+	}
+	out[i].State, out[i].Err = Rejected, err
+	return out
 }
 
 var errRefusedBeside = fmt.Errorf("airlock: another intent of the call was refused: %w", ErrNotSent)
@@ -183,14 +192,22 @@ var errRefusedBeside = fmt.Errorf("airlock: another intent of the call was refus
 // judged lists the options in the order in which they are judged.
 var judged = append(PortableOptions(), OptionNative)
 
-func (c checker) one(in *Intent) error {
-	if err := in.validate(); err != nil {
+// one judges one intent. A task name that is good has been judged before.
+func (c checker) one(in *Intent, good string) error {
+	bare := in.bare()
+	if good != "" && in.Task == good {
+		if err := in.checkBesideTask(bare); err != nil {
+			return err
+		}
+	} else if err := in.validate(); err != nil {
 		return err
 	}
-	for _, name := range judged {
-		if in.has(name) {
-			if err := c.option(in, name); err != nil {
-				return err
+	if !bare {
+		for _, name := range judged {
+			if in.has(name) {
+				if err := c.option(in, name); err != nil {
+					return err
+				}
 			}
 		}
 	}

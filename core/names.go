@@ -97,12 +97,40 @@ func checkID(s string) error {
 	if len(s) > maxID {
 		return invalidf("ID of %d bytes, want at most %d", len(s), maxID)
 	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return invalidf("ID %s: want visible ASCII", clip(s))
-		}
+	if !visibleASCII(s) {
+		return invalidf("ID %s: want visible ASCII", clip(s))
 	}
 	return nil
+}
+
+// visibleASCII reports whether every byte is of ! to ~. Every intent of every
+// call comes by here, so it takes eight bytes at a time, the last eight
+// whether they overlap or not.
+func visibleASCII(s string) bool {
+	if len(s) < 8 {
+		for i := range len(s) {
+			if s[i] <= ' ' || s[i] > '~' {
+				return false
+			}
+		}
+		return true
+	}
+	last, bad := s[len(s)-8:], uint64(0)
+	for len(s) > 8 {
+		bad |= invisible(s[:8])
+		s = s[8:]
+	}
+	return bad|invisible(last) == 0
+}
+
+// invisible has a bit for each of the first eight bytes, or for one after it,
+// that is not of ! to ~. Where no byte has its high bit set, adding 0x5f sets
+// it for the bytes from ! on, adding 1 for 0x7f alone, and neither carries.
+func invisible(s string) uint64 {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	return (w | (w + ones) | ^(w + 0x5f*ones)) & highs
 }
 
 func checkUnique(s string) error {

@@ -68,6 +68,27 @@ func (r *Registry) Handles(task string) bool {
 	return r != nil && r.handlers[task] != nil
 }
 
+// Check returns nil if every intent can be run here: its task has a handler in
+// the registry, or it came from a task of [NewTask]. Otherwise it returns the
+// answer of an executor that refuses the call (duty 3 of [Executor]): the
+// others are Rejected with [ErrNoHandler]. For executors that run jobs in this
+// process.
+func (r *Registry) Check(intents ...Intent) error {
+	var out []Outcome
+	good := "" // a task that has a handler here: most batches are of one task
+	for i := range intents {
+		in := &intents[i]
+		switch {
+		case in.handler != nil && in.handler.name == in.Task, in.Task == good:
+		case r.Handles(in.Task):
+			good = in.Task
+		default:
+			out = reject(out, intents, i, &noHandlerError{in.Task})
+		}
+	}
+	return Combine(out)
+}
+
 // Use adds middleware. The first one added is the outermost. Jobs that already
 // run are not affected. A nil middleware is [ErrInvalid], and then none of the
 // call is added.
@@ -183,6 +204,11 @@ func (r *Registry) callApart(ctx context.Context, h *Handler, payload []byte) er
 	}()
 	return <-answer
 }
+
+// Exited returns the verdict on a run whose handler ended its goroutine with
+// runtime.Goexit. It is for workers that set OwnGoroutine: Perform does not
+// return to them then.
+func (d Delivery) Exited() Verdict { return d.judge(errGoexit) }
 
 // errGoexit is the answer of a handler that ended its goroutine.
 var errGoexit = fmt.Errorf("airlock: the handler ended its goroutine with runtime.Goexit")
