@@ -102,6 +102,9 @@ func TestRegistryCheckRejectsTasksWithoutHandler(t *testing.T) {
 	if err := reg.Check(a, b, a, b); err != nil {
 		t.Errorf("known tasks: %v", err)
 	}
+	if err := reg.Check(core.Intent{}); !errors.Is(err, core.ErrNoHandler) {
+		t.Errorf("zero intent: got %v", err)
+	}
 	if err := reg.Check(); err != nil {
 		t.Errorf("no intents: %v", err)
 	}

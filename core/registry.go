@@ -71,15 +71,16 @@ func (r *Registry) Handles(task string) bool {
 // Check returns nil if every intent can be run here: its task has a handler in
 // the registry, or it came from a task of [NewTask]. Otherwise it returns the
 // answer of an executor that refuses the call (duty 3 of [Executor]): the
-// others are Rejected with [ErrNoHandler]. For executors that run jobs in this
-// process.
+// intents that cannot be run are Rejected with [ErrNoHandler], the others
+// NotSent. For executors that run jobs in this process.
 func (r *Registry) Check(intents ...Intent) error {
 	var out []Outcome
-	good := "" // a task that has a handler here: most batches are of one task
+	good := "" // a task name that has a handler here: most batches are of one task
 	for i := range intents {
 		in := &intents[i]
 		switch {
-		case in.handler != nil && in.handler.name == in.Task, in.Task == good:
+		case in.handler != nil && in.handler.name == in.Task:
+		case good != "" && in.Task == good:
 		case r.Handles(in.Task):
 			good = in.Task
 		default:
