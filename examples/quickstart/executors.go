@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+// executors is the table of what -executor takes: one line here and one file
+// beside this one for each.
+var executors = []executor{
+	syncExecutor,
+}
+
+// executor is one way to get the work done.
+type executor struct {
+	name  string
+	about string
+	flags func(*flag.FlagSet) // its own flags; may be nil
+	open  func(ctx context.Context, reg *core.Registry) (*queue, error)
+}
+
+// queue is an open executor with workers on it.
+type queue struct {
+	exec core.Executor
+	late time.Duration // how long after it is due a job may start here
+	stop func(ctx context.Context) error
+}
+
+func findExecutor(name string) (executor, error) {
+	for _, e := range executors {
+		if e.name == name {
+			return e, nil
+		}
+	}
+	return executor{}, fmt.Errorf("-executor %s: want one of %s", name, strings.Join(executorNames(), ", "))
+}
+
+func executorNames() []string {
+	var names []string
+	for _, e := range executors {
+		names = append(names, e.name)
+	}
+	return names
+}

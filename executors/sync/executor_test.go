@@ -1,0 +1,360 @@
+package syncexec_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+	syncexec "github.com/goairlock/airlock/executors/sync"
+)
+
+// world is an executor and one task whose handler each test gives.
+type world struct {
+	task core.Task[string]
+	exec *syncexec.Executor
+}
+
+func setup(t *testing.T, handler func(ctx context.Context, arg string) error, opts ...core.Option) world {
+	t.Helper()
+	w := world{task: core.DeclareTask[string]("test.work", opts...)}
+	reg, err := core.NewRegistry(core.Handle(w.task, handler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.exec, err = syncexec.New(&syncexec.Options{Registry: reg}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w world) intent(t *testing.T, arg string, opts ...core.Option) core.Intent {
+	t.Helper()
+	in, err := w.task.Intent(arg, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// states dispatches and returns the outcomes' states, and the error.
+func (w world) states(t *testing.T, intents ...core.Intent) (string, error) {
+	t.Helper()
+	err := w.exec.Execute(t.Context(), intents...)
+	var words []string
+	for _, o := range core.OutcomesOf(err, intents) {
+		words = append(words, o.State.String())
+	}
+	return strings.Join(words, ", "), err
+}
+
+func TestJobsRunInOrderBeforeTheCallReturns(t *testing.T) {
+	t.Parallel()
+	var ran []string
+	w := setup(t, func(_ context.Context, arg string) error { ran = append(ran, arg); return nil })
+	if got, err := w.states(t, w.intent(t, "a"), w.intent(t, "b"), w.intent(t, "c")); err != nil {
+		t.Errorf("%s: %v", got, err)
+	}
+	if got := strings.Join(ran, " "); got != "a b c" {
+		t.Errorf("ran %q", got)
+	}
+}
+
+func TestTheFirstFailureEndsTheCall(t *testing.T) {
+	t.Parallel()
+	declined := errors.New("declined")
+	var ran []string
+	w := setup(t, func(_ context.Context, arg string) error {
+		ran = append(ran, arg)
+		if arg == "b" {
+			return declined
+		}
+		return nil
+	})
+	got, err := w.states(t, w.intent(t, "a"), w.intent(t, "b"), w.intent(t, "c"))
+	if got != "accepted, failed, not sent" {
+		t.Errorf("outcomes %s", got)
+	}
+	if strings.Join(ran, " ") != "a b" {
+		t.Errorf("ran %v", ran)
+	}
+	var de *core.DispatchError
+	if !errors.As(err, &de) || de.Outcomes[1].Err != declined {
+		t.Errorf("outcome's error is not the handler's own: %v", err)
+	}
+}
+
+func TestTheHandlersOwnErrorComesBack(t *testing.T) {
+	t.Parallel()
+	declined := errors.New("declined")
+	w := setup(t, func(context.Context, string) error { return declined })
+	if _, err := w.states(t, w.intent(t, "a")); !errors.Is(err, declined) {
+		t.Errorf("error %v, want the handler's own", err)
+	}
+}
+
+func TestAttemptsBackoffAndTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var attempts []int
+		var at []time.Duration
+		start := time.Now()
+		w := setup(t, func(ctx context.Context, _ string) error {
+			job, _ := core.JobFrom(ctx)
+			attempts, at = append(attempts, job.Attempt), append(at, time.Since(start))
+			return errors.New("again")
+		})
+		got, err := w.states(t, w.intent(t, "a", core.MaxAttempts(4), core.Backoff(core.Exponential(time.Second, 3*time.Second))))
+		if got != "failed" || err == nil {
+			t.Errorf("outcome %s: %v", got, err)
+		}
+		want := []time.Duration{0, time.Second, 3 * time.Second, 6 * time.Second}
+		if len(at) != len(want) {
+			t.Fatalf("attempts %v at %v, want at %v", attempts, at, want)
+		}
+		for i := range want {
+			if at[i] != want[i] || attempts[i] != i+1 {
+				t.Errorf("attempt %d at %v, want attempt %d at %v", attempts[i], at[i], i+1, want[i])
+			}
+		}
+	})
+}
+
+func TestTimeoutEndsEachAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := setup(t, func(ctx context.Context, _ string) error {
+			start := time.Now()
+			<-ctx.Done()
+			if took := time.Since(start); took != time.Minute {
+				t.Errorf("attempt %d had %v", n+1, took)
+			}
+			if n++; n == 2 {
+				return nil
+			}
+			return ctx.Err()
+		})
+		if got, err := w.states(t, w.intent(t, "a", core.Timeout(time.Minute), core.MaxAttempts(2))); err != nil {
+			t.Errorf("%s: %v", got, err)
+		}
+	})
+}
+
+func TestNoAttemptAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := setup(t, func(context.Context, string) error { n++; return errors.New("again") })
+		_, err := w.states(t, w.intent(t, "a", core.MaxAttempts(9), core.Backoff(core.Fixed(time.Minute)),
+			core.Deadline(time.Now().Add(150*time.Second))))
+		if n != 3 || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%d attempts, want 3; error %v", n, err)
+		}
+	})
+}
+
+func TestTheSameIntentAgainIsNoSecondJob(t *testing.T) {
+	t.Parallel()
+	n := 0
+	w := setup(t, func(context.Context, string) error { n++; return nil })
+	generated, chosen := w.intent(t, "a"), w.intent(t, "a", core.ID("receipt-1"))
+	first, _ := w.states(t, generated, chosen)
+	again, err := w.states(t, generated, chosen)
+	if first != "accepted, accepted" || again != "accepted, duplicate" || n != 2 {
+		t.Errorf("first %s, again %s, %d runs", first, again, n)
+	}
+	if !errors.Is(err, core.ErrDuplicate) {
+		t.Errorf("error %v", err)
+	}
+	if got, _ := w.states(t, w.intent(t, "b", core.ID("receipt-1"))); got != "duplicate" {
+		t.Errorf("another intent of the ID: %s", got)
+	}
+}
+
+func TestAFailedIntentMayBeSentAgain(t *testing.T) {
+	t.Parallel()
+	n := 0
+	w := setup(t, func(context.Context, string) error {
+		if n++; n == 1 {
+			return errors.New("the first time")
+		}
+		return nil
+	})
+	in := w.intent(t, "a", core.ID("receipt-1"))
+	first, _ := w.states(t, in)
+	again, _ := w.states(t, in)
+	if first != "failed" || again != "accepted" {
+		t.Errorf("first %s, then %s", first, again)
+	}
+}
+
+func TestIDsAreForgottenBeyondTheBound(t *testing.T) {
+	t.Parallel()
+	runs := map[string]int{}
+	task := core.NewTask("test.work", func(_ context.Context, arg string) error { runs[arg]++; return nil })
+	for remember, want := range map[int]int{-1: 2, 1: 2, 2: 1} {
+		clear(runs)
+		exec, err := syncexec.New(&syncexec.Options{RememberIDs: remember})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"first", "second", "first"} {
+			in, err := task.Intent(id, core.ID(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := exec.Execute(t.Context(), in); err != nil && !errors.Is(err, core.ErrDuplicate) {
+				t.Fatal(err)
+			}
+		}
+		if runs["first"] != want {
+			t.Errorf("RememberIDs %d: %d runs, want %d", remember, runs["first"], want)
+		}
+	}
+}
+
+func TestUniqueHoldsWhileTheJobRuns(t *testing.T) {
+	t.Parallel()
+	running, finish := make(chan struct{}), make(chan struct{})
+	w := setup(t, func(_ context.Context, arg string) error {
+		if arg == "slow" {
+			close(running)
+			<-finish
+		}
+		return nil
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if got, err := w.states(t, w.intent(t, "slow", core.Unique("k"))); err != nil {
+			t.Errorf("%s: %v", got, err)
+		}
+	})
+	<-running
+	for want, in := range map[string]core.Intent{
+		"duplicate": w.intent(t, "a", core.Unique("k")),
+		"accepted":  w.intent(t, "a", core.Unique("k"), core.Queue("other")),
+	} {
+		if got, _ := w.states(t, in); got != want {
+			t.Errorf("%v: %s, want %s", in, got, want)
+		}
+	}
+	close(finish)
+	wg.Wait()
+	if got, err := w.states(t, w.intent(t, "a", core.Unique("k"))); err != nil {
+		t.Errorf("afterwards %s: %v", got, err)
+	}
+}
+
+func TestWhatCannotBeDoneIsRefusedBeforeAnythingRuns(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(context.Context, string) error { t.Error("a job ran"); return nil })
+	unknown, err := core.DeclareTask[string]("test.unknown").Intent("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		bad  core.Intent
+		want error
+	}{
+		{w.intent(t, "a", core.Delay(time.Hour)), core.ErrUnsupported},
+		{w.intent(t, "a", core.NativeOption("asynq", 1)), core.ErrUnsupported},
+		{unknown, core.ErrNoHandler},
+		{core.Intent{}, core.ErrInvalid},
+	} {
+		got, err := w.states(t, w.intent(t, "good"), tc.bad)
+		if got != "not sent, rejected" {
+			t.Errorf("%v: outcomes %s", tc.bad, got)
+		}
+		var de *core.DispatchError
+		if !errors.As(err, &de) || !errors.Is(de.Outcomes[1].Err, tc.want) {
+			t.Errorf("%v: error %v, want %v", tc.bad, err, tc.want)
+		}
+	}
+}
+
+func TestPanicsAndGoexitAreFailedAttempts(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]func(){"panic": func() { panic("kaboom") }, "goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := 0
+			w := setup(t, func(context.Context, string) error {
+				if n++; n == 1 {
+					bad()
+				}
+				return nil
+			})
+			if got, err := w.states(t, w.intent(t, "a", core.MaxAttempts(2))); err != nil || n != 2 {
+				t.Errorf("%s after %d attempts: %v", got, n, err)
+			}
+			n = 0
+			if got, _ := w.states(t, w.intent(t, "a")); got != "failed" {
+				t.Errorf("without attempts left: %s", got)
+			}
+		})
+	}
+}
+
+func TestSnoozeFails(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(context.Context, string) error { return core.Snooze(time.Hour) })
+	got, err := w.states(t, w.intent(t, "a", core.MaxAttempts(3)))
+	if got != "failed" || !strings.Contains(err.Error(), "snooze") {
+		t.Errorf("%s: %v", got, err)
+	}
+}
+
+func TestTheContextReachesTheHandlerWithoutItsValues(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "secret"))
+	n := 0
+	w := setup(t, func(ctx context.Context, _ string) error {
+		n++
+		if ctx.Value(key{}) != nil {
+			t.Error("the handler sees the producer's values")
+		}
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	intents := []core.Intent{w.intent(t, "a", core.MaxAttempts(5)), w.intent(t, "b")}
+	err := w.exec.Execute(ctx, intents...)
+	out := core.OutcomesOf(err, intents)
+	if n != 1 || out[0].State != core.Failed || out[1].State != core.NotSent {
+		t.Errorf("%d attempts, outcomes %v and %v", n, out[0].State, out[1].State)
+	}
+	for _, o := range out {
+		if !errors.Is(o.Err, context.Canceled) {
+			t.Errorf("%v: %v does not tell that the context ended", o.State, o.Err)
+		}
+	}
+}
+
+func TestOneExecutorServesManyGoroutines(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	n := 0
+	w := setup(t, func(context.Context, string) error { mu.Lock(); defer mu.Unlock(); n++; return nil })
+	shared := w.intent(t, "shared")
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for range 50 {
+				if got, err := w.states(t, w.intent(t, "a"), shared); err != nil {
+					t.Errorf("%s: %v", got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n != 32*50+1 {
+		t.Errorf("%d runs, want %d", n, 32*50+1)
+	}
+}
