@@ -1,5 +1,7 @@
 # The modules come from go.work, what a release tags from tools/repo/rooms.go:
 # a new module needs no line here.
+SHELL         := bash
+.SHELLFLAGS   := -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help test test-embedded race bench fuzz cover lint gofmt vet staticcheck rooms tidy-check tidy alone outside version tags tools
 
@@ -9,9 +11,9 @@ COUNT    ?= 1
 BENCH    ?= .
 FUZZTIME ?= 10s
 
-# One module at a time, without the workspace. tools is not in it: the linters'
-# dependencies must not decide what the product builds with.
-EVERY_MODULE = $$(bin/repo dirs) tools
+# For loops over the modules one at a time, without the workspace. tools is not
+# in it: the linters' dependencies must not decide what the product builds with.
+EVERY_DIR = dirs="$$(bin/repo dirs) tools" || exit 1; for dir in $$dirs
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,19 +58,18 @@ rooms: tools
 	bin/repo rooms
 
 tidy-check: tools ## check that go.mod and go.sum of every module are tidy
-	@for dir in $(EVERY_MODULE); do \
+	@$(EVERY_DIR); do \
 		GOWORK=off go mod tidy -C $$dir -diff || { echo "$$dir is not tidy: run make tidy"; bad=1; }; \
 	done; [ -z "$$bad" ]
 
 tidy: tools ## make them so
-	@for dir in $(EVERY_MODULE); do GOWORK=off go mod tidy -C $$dir || bad=1; done; [ -z "$$bad" ]
+	@$(EVERY_DIR); do GOWORK=off go mod tidy -C $$dir || bad=1; done; [ -z "$$bad" ]
 
 # A released module is tested with exactly what its own go.mod says, for its
 # users have no workspace. For the others it is enough that they build.
 alone: tools ## build every module without the workspace, test those that are released
-	@for dir in $(EVERY_MODULE); do \
-		check="test -short"; \
-		bin/repo dirs untagged | grep -qxF $$dir && check="vet -tags=realservers"; \
+	@untagged=" $$(bin/repo dirs untagged | tr '\n' ' ')" || exit 1; $(EVERY_DIR); do \
+		case "$$untagged" in *" $$dir "*) check="vet -tags=realservers" ;; *) check="test -short" ;; esac; \
 		echo "$$dir: go $$check"; \
 		out=$$(GOWORK=off go $${check%% *} -C $$dir $${check#* } ./... 2>&1) || { echo "$$out"; echo "$$dir fails without the workspace"; bad=1; }; \
 	done; [ -z "$$bad" ]
