@@ -17,8 +17,9 @@ import (
 
 // outside releases the working tree to a module proxy in a temporary folder and
 // then does what a stranger would: a new module, go get, a program that imports
-// every released package. There a go.mod counts as written: its replace lines
-// mean nothing, and no workspace lends it a requirement that it forgot.
+// every released package. There the replace lines mean nothing, so it shows
+// whether the modules find one another by version alone. A requirement that a
+// go.mod forgot is not seen here, for go get would add it: `make alone` does.
 func (ws *workspace) outside() error {
 	temp, err := os.MkdirTemp("", "airlock-outside-")
 	if err != nil {

@@ -81,7 +81,7 @@ func (r room) rule() string {
 		names = append(names, m)
 	}
 	if r.thirdParty {
-		names = append(names, "the modules of others")
+		names = append(names, "the modules of others (but no server: those stay in integration)")
 	}
 	name := r.folder
 	if name == "." {
