@@ -1,0 +1,87 @@
+# The modules come from go.work, what a release tags from tools/repo/rooms.go:
+# a new module needs no line here.
+SHELL         := bash
+.SHELLFLAGS   := -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help test test-embedded race bench fuzz cover lint gofmt vet staticcheck rooms tidy-check tidy alone outside version tags tools
+
+# The tag that adds the tests on real servers; `make race TAGS=` leaves them out.
+TAGS     ?= realservers
+COUNT    ?= 1
+BENCH    ?= .
+FUZZTIME ?= 10s
+
+# For loops over the modules one at a time, without the workspace. tools is not
+# in it: the linters' dependencies must not decide what the product builds with.
+EVERY_DIR = dirs="$$(bin/repo dirs) tools" || exit 1; for dir in $$dirs
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## run every test, those on real servers too (installs the servers where it can)
+	@if [ -e integration/install-servers.sh ]; then integration/install-servers.sh; fi
+	go test -tags=$(TAGS) work
+
+test-embedded: ## run every test that needs nothing but Go
+	go test work
+
+race: ## run every test under the race detector, shuffled, COUNT times; TAGS= for Go alone
+	go test -race -shuffle=on -count=$(COUNT) -tags=$(TAGS) work
+
+bench: ## run the benchmarks that match BENCH
+	go test -run='^$$' -bench='$(BENCH)' -benchmem -tags=$(TAGS) work
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@go test -list='^Fuzz' work | awk '/^Fuzz/ { name[n++] = $$1 } $$1 == "ok" { while (n) print name[--n], $$2 }' | \
+	while read -r name package; do \
+		echo "$$name $$package"; \
+		go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$package" </dev/null || exit 1; \
+	done
+
+cover: ## write coverage.out, each test counting for every package, and print the total
+	go test -tags=$(TAGS) -coverpkg=work -coverprofile=coverage.out work
+	@go tool cover -func=coverage.out | tail -n 1
+
+lint: gofmt vet staticcheck rooms ## check format, vet, staticcheck and who imports whom (each a target too)
+
+gofmt:
+	@bad=$$(gofmt -l .) || exit 1; [ -z "$$bad" ] || { echo "gofmt would change (gofmt -w .):"; echo "$$bad"; exit 1; }
+
+vet:
+	go vet -tags=realservers work
+
+staticcheck: tools
+	bin/staticcheck -tags=realservers work
+	@cd tools && GOWORK=off ../bin/staticcheck ./...
+
+rooms: tools
+	bin/repo rooms
+
+tidy-check: tools ## check that go.mod and go.sum of every module are tidy
+	@$(EVERY_DIR); do \
+		GOWORK=off go mod tidy -C $$dir -diff || { echo "$$dir is not tidy: run make tidy"; bad=1; }; \
+	done; [ -z "$$bad" ]
+
+tidy: tools ## make them so
+	@$(EVERY_DIR); do GOWORK=off go mod tidy -C $$dir || bad=1; done; [ -z "$$bad" ]
+
+# A released module is tested with exactly what its own go.mod says, for its
+# users have no workspace. For the others it is enough that they build.
+alone: tools ## build every module without the workspace, test those that are released
+	@untagged=" $$(bin/repo dirs untagged | tr '\n' ' ')" || exit 1; $(EVERY_DIR); do \
+		case "$$untagged" in *" $$dir "*) check="vet -tags=realservers" ;; *) check="test -short" ;; esac; \
+		echo "$$dir: go $$check"; \
+		out=$$(GOWORK=off go $${check%% *} -C $$dir $${check#* } ./... 2>&1) || { echo "$$out"; echo "$$dir fails without the workspace"; bad=1; }; \
+	done; [ -z "$$bad" ]
+
+outside: tools ## use every released module as a stranger would: go get from a pretended release
+	bin/repo outside
+
+version: tools ## make the modules require one another at VERSION, before a release
+	@bin/repo version $(VERSION)
+
+tags: tools ## print the tags of a release
+	@bin/repo tags
+
+tools:
+	@GOWORK=off go build -C tools -o ../bin/ tool
