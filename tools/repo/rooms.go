@@ -23,13 +23,14 @@ type room struct {
 var rooms = []room{
 	{folder: ".", may: []string{"core"}, without: []string{"net/http", "database/sql"}},
 	{folder: "core"},
+	{folder: "internal"}, // small parts that several rooms of ours share
 	{folder: "compose", may: []string{"core"}},
 	{folder: "airlockhttp", may: []string{"core", "."}},
 	{folder: "airlocksql", may: []string{"core", "."}},
 	{folder: "airlocktest", may: []string{"core", "."}},
-	{folder: "conformance", may: []string{"core"}},
-	{folder: "executors/sync", may: []string{"core"}},
-	{folder: "executors/pool", may: []string{"core"}},
+	{folder: "conformance", may: []string{"core", "internal"}},
+	{folder: "executors/sync", may: []string{"core", "internal"}},
+	{folder: "executors/pool", may: []string{"core", "internal"}},
 	{folder: "executors/*", may: []string{"core"}, thirdParty: true},
 	{folder: "otelairlock", may: []string{"core"}, thirdParty: true},
 	{folder: "integration", untagged: true},
