@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock"
-	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/examples/quickstart/shop"
 	"github.com/goairlock/airlock/examples/quickstart/staff"
 )

@@ -47,14 +47,14 @@ func parseOrders(data []byte) (orders []shop.Order, bad []error, err error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	start, err := dec.Token()
 	if err != nil || start != json.Delim('[') {
-		return nil, nil, at(data, offsetOf(err, dec), "want a JSON array of orders")
+		return nil, nil, at(data, nextValue(data, 0), "want a JSON array of orders")
 	}
 	lineOf := map[string]int{} // order ID → where it was
 	for n := 1; dec.More(); n++ {
 		begin := nextValue(data, dec.InputOffset())
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return nil, nil, at(data, offsetOf(err, dec), "order %d: malformed JSON", n)
+			return nil, nil, at(data, begin+syntaxOffset(data[begin:]), "order %d: malformed JSON", n)
 		}
 		o, err := parseOrder(raw)
 		if err == nil {
@@ -71,7 +71,7 @@ func parseOrders(data []byte) (orders []shop.Order, bad []error, err error) {
 		orders = append(orders, o)
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, nil, at(data, offsetOf(err, dec), "the array of orders does not end")
+		return nil, nil, at(data, dec.InputOffset(), "the array of orders does not end")
 	}
 	if rest := nextValue(data, dec.InputOffset()); rest < int64(len(data)) {
 		return nil, nil, at(data, rest, "data after the array of orders")
@@ -99,12 +99,15 @@ func nextValue(data []byte, from int64) int64 {
 	return from
 }
 
-func offsetOf(err error, dec *json.Decoder) int64 {
+// syntaxOffset returns where the value that data begins with goes wrong. A
+// Decoder does not tell: it leaves out what it skipped between values.
+func syntaxOffset(data []byte) int64 {
+	var value json.RawMessage
 	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return syntax.Offset
+	if errors.As(json.Unmarshal(data, &value), &syntax) && syntax.Offset > 0 {
+		return syntax.Offset - 1
 	}
-	return dec.InputOffset()
+	return int64(len(data))
 }
 
 // at is an error that begins with a line and a column.

@@ -52,7 +52,7 @@ func (s *Staff) pickOrder(ctx context.Context, p shop.Pick) error {
 	for _, l := range p.Lines {
 		pieces += l.Quantity
 	}
-	return s.report(ctx, "order %s: %d pieces", p.Order, pieces)
+	return s.report(ctx, "order %s: pieces to pick: %d", p.Order, pieces)
 }
 
 func (s *Staff) printLabel(ctx context.Context, l shop.Label) error {
