@@ -26,7 +26,7 @@ func TestNestedScopeWithoutExecutorJoins(t *testing.T) {
 		enqueue(t, ctx, "a")
 		nest(t, ctx, nil, func(ctx context.Context) { enqueue(t, ctx, "b") })
 		enqueue(t, ctx, "c")
-		airlock.Run(ctx, nil, func(ctx context.Context) error { //nolint:errcheck // it fails on purpose
+		airlock.Run(ctx, nil, func(ctx context.Context) error { // it fails on purpose
 			enqueue(t, ctx, "discarded")
 			return errors.New("inner failure")
 		})

@@ -64,7 +64,7 @@ func TestChildrenOfARetriedParentAreTheSameJobs(t *testing.T) {
 	attempt := func(exec core.Executor, id string, discarded bool) {
 		v := perform(t, exec, id, func(ctx context.Context) error {
 			if discarded { // what was discarded on the way is no occurrence
-				airlock.Run(ctx, nil, func(ctx context.Context) error { //nolint:errcheck // it fails on purpose
+				airlock.Run(ctx, nil, func(ctx context.Context) error { // it fails on purpose
 					enqueue(t, ctx, "same")
 					return errors.New("inner failure")
 				})

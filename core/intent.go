@@ -246,7 +246,7 @@ func (in Intent) String() string { return identity(in.Task, in.ID, in.Options.Qu
 
 // Format prints the same as String for every verb, so that no verb can print
 // the payload.
-func (in Intent) Format(s fmt.State, _ rune) { io.WriteString(s, in.String()) } //nolint:errcheck // fmt keeps it
+func (in Intent) Format(s fmt.State, _ rune) { io.WriteString(s, in.String()) } // fmt keeps it
 
 // LogValue logs the intent's ID, task and queue.
 func (in Intent) LogValue() slog.Value { return identityValue(in.Task, in.ID, in.Options.Queue) }

@@ -39,7 +39,7 @@ type Delivery struct {
 func (d Delivery) String() string { return identity(d.Task, d.ID, d.Queue) }
 
 // Format prints the same as String for every verb.
-func (d Delivery) Format(s fmt.State, _ rune) { io.WriteString(s, d.String()) } //nolint:errcheck // fmt keeps it
+func (d Delivery) Format(s fmt.State, _ rune) { io.WriteString(s, d.String()) } // fmt keeps it
 
 // LogValue logs ID, task and queue.
 func (d Delivery) LogValue() slog.Value { return identityValue(d.Task, d.ID, d.Queue) }

@@ -179,8 +179,9 @@ func (e *Executor) one(ctx context.Context, in *core.Intent) (core.State, error)
 	if state, done := e.begin(in, key); done {
 		return state, nil
 	}
-	state, err := core.Failed, errors.New("airlock: sync: the run was abandoned")
+	state := core.Failed // unless attempts returns to say otherwise
 	defer func() { e.end(in, key, state) }()
+	var err error
 	state, err = e.attempts(ctx, in)
 	return state, err
 }
