@@ -116,6 +116,8 @@ func (spec natsSpec) options() *server.Options {
 		ServerName: spec.Name, Host: "127.0.0.1", Port: spec.Port,
 		JetStream: true, StoreDir: spec.Store,
 		NoLog: true, NoSigs: true,
+		// Else the server pings a new client after two seconds or so, amidst the bytes that a test counts.
+		DisableShortFirstPing: true,
 	}
 	if spec.Cluster != "" {
 		opts.Cluster = server.ClusterOpts{Name: spec.Cluster, Host: "127.0.0.1", Port: spec.ClusterPort, NoAdvertise: true}
