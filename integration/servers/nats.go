@@ -18,8 +18,11 @@ import (
 // NATSOptions tune [NATS] and [NATSCluster]. The zero value runs the servers in the test's process.
 type NATSOptions struct {
 	// OwnProcess runs each server in a process of its own, which is the test binary once more: Kill is kill -9 then, and the
-	// server's goroutines are not the test's. It implies Private. Without it, Kill is an immediate shutdown, which still writes what
-	// the server had in hand.
+	// server's goroutines are not the test's. It implies Private.
+	//
+	// Without it, Kill is an immediate shutdown, which still writes what the server had in hand and, in a cluster, hands leadership
+	// over within a second or two. After kill -9 the others wait for the election timeout of 4 to 9 seconds (nats-server v2.15.2,
+	// server/raft.go, minElectionTimeoutDefault and maxElectionTimeoutDefault).
 	OwnProcess bool
 	// Private ignores AIRLOCK_NATS_URL, for tests that kill the server or need an empty one.
 	Private bool
@@ -51,7 +54,7 @@ func NATS(tb testing.TB, opts NATSOptions) *NATSServer {
 }
 
 // NATSCluster starts three servers whose JetStream keeps up to three replicas, and returns when it can place a stream on all
-// of them, which takes a few seconds. It is never taken from the environment.
+// of them, which takes a second or two, and up to ten where the first election fails. It is never taken from the environment.
 func NATSCluster(tb testing.TB, opts NATSOptions) NATSNodes {
 	tb.Helper()
 	const size = 3

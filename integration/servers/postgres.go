@@ -33,7 +33,7 @@ type PostgresServer struct {
 // databases). Its superuser is postgres, without a password; it has the settings of a new installation but for 300
 // connections, and keeps what it committed when killed.
 //
-// A start takes about two seconds, most of them initdb: start one for many tests and give each a [PostgresServer.Database] of its
+// A start takes one to two seconds, most of them initdb: start one for many tests and give each a [PostgresServer.Database] of its
 // own. When the test runs as root, the server runs as the user postgres or nobody.
 func Postgres(tb testing.TB, opts PostgresOptions) *PostgresServer {
 	tb.Helper()

@@ -29,9 +29,10 @@ const (
 	clusterSlots = 16384
 )
 
-// RedisCluster starts a cluster of three masters without replicas and returns when each of them serves all slots. A node
-// without which slots are missing takes the whole cluster down until it is back (cluster-require-full-coverage). It is never
-// taken from the environment. It needs redis-server 7.
+// RedisCluster starts a cluster of three masters without replicas and returns when each of them serves all slots, which
+// takes two to five seconds: a new node takes no writes for two (redis 7, CLUSTER_WRITABLE_DELAY). A node
+// that is missing takes the whole cluster down until it is back (cluster-require-full-coverage). The cluster is never taken
+// from the environment, and needs redis-server 7.
 func RedisCluster(tb testing.TB, opts RedisClusterOptions) RedisNodes {
 	tb.Helper()
 	var nodes RedisNodes
