@@ -1,2 +1,3 @@
-// Package integration starts the real servers that the tests run against.
+// Package integration is the home of the tests that need real servers: servers starts and stops them, faults proves that
+// broken connections are broken in the way they claim.
 package integration
