@@ -58,7 +58,8 @@ func allOutcomes(intents []core.Intent, state core.State, err error) []core.Outc
 // sent, and is no failure; nor is a Duplicate. If anything was not delivered the
 // error is a [*FlushError] that holds it.
 //
-// A ctx that is done, or a policy that panics, sends nothing. A second Flush,
+// A ctx that is done, unless there is a [FlushLimit], or a policy that panics,
+// sends nothing. A second Flush,
 // or one after Discard, is [ErrScopeClosed].
 func (s *Scope) Flush(ctx context.Context) error {
 	if ctx == nil {
@@ -69,6 +70,11 @@ func (s *Scope) Flush(ctx context.Context) error {
 	}
 	if len(s.intents) == 0 {
 		return nil
+	}
+	if s.set.flushLimit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.set.flushLimit)
+		defer cancel()
 	}
 	if s.exec == nil {
 		if err := s.outer.capture(s.intents, s.origins); err != nil {

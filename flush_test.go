@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/core"
@@ -214,4 +215,28 @@ func TestAnEmptyScopeMakesNoCall(t *testing.T) {
 	if called {
 		t.Error("the executor was called without intents")
 	}
+}
+
+func TestFlushLimitReplacesTheContextsEnd(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "trace"))
+	exec := func(ctx context.Context, _ ...core.Intent) error {
+		if ctx.Value(key{}) != "trace" {
+			t.Error("the context's values are gone")
+		}
+		if _, limited := ctx.Deadline(); !limited || ctx.Err() != nil {
+			t.Errorf("limited: %v, error: %v", limited, ctx.Err())
+		}
+		return nil
+	}
+	err := airlock.Run(ctx, exec, func(ctx context.Context) error {
+		enqueue(t, ctx, "a")
+		cancel()
+		return nil
+	}, airlock.FlushLimit(time.Minute))
+	if err != nil {
+		t.Error(err)
+	}
+	wantIs(t, runWords(t, t.Context(), exec, "a", airlock.FlushLimit(0)), core.ErrInvalid)
 }

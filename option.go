@@ -3,12 +3,14 @@ package airlock
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/goairlock/airlock/core"
 )
 
 // Option configures a scope. Every [Policy] is one; the others are made by
-// [CaptureAll], [OnDescendantFlush], [ShouldFlush] and [ContinueOnError].
+// [CaptureAll], [OnDescendantFlush], [ShouldFlush], [ContinueOnError] and
+// [FlushLimit].
 type Option interface{ apply(*settings) error }
 
 type settings struct {
@@ -16,6 +18,7 @@ type settings struct {
 	captures        func(ctx context.Context, in core.Intent) bool
 	shouldFlush     func(err error) bool
 	continueOnError bool
+	flushLimit      time.Duration
 	children        *lineage // set by Scoped
 }
 
@@ -61,6 +64,19 @@ func ShouldFlush(decide func(err error) bool) Option {
 func ContinueOnError() Option {
 	return optionFunc(func(s *settings) error {
 		s.continueOnError = true
+		return nil
+	})
+}
+
+// FlushLimit frees the flush from the end of its context and bounds it by d
+// instead: for work that is done, and must not lose its effects because whoever
+// asked for it has gone. The context's values stay. d is more than 0.
+func FlushLimit(d time.Duration) Option {
+	return optionFunc(func(s *settings) error {
+		if d <= 0 {
+			return fmt.Errorf("airlock: option FlushLimit: %v, want more than 0: %w", d, core.ErrInvalid)
+		}
+		s.flushLimit = d
 		return nil
 	})
 }

@@ -118,6 +118,32 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	return in, nil
 }
 
+// Args decodes the arguments of an intent of this task: for tests, and for
+// executors that call typed functions themselves. An intent of another task, or
+// a payload that cannot be decoded, is [ErrInvalid].
+func (t Task[A]) Args(in Intent) (args A, err error) {
+	switch {
+	case t.err != nil:
+		return args, t.err
+	case t.codec == nil:
+		return args, invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	case in.Task != t.name:
+		return args, invalidf("an intent of task %s has no arguments of task %s", clip(in.Task), t.name)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = &markedError{
+				text: fmt.Sprintf("airlock: task %s: decoding arguments panicked", t.name),
+				mark: ErrInvalid, cause: &PanicError{Value: v, Stack: debug.Stack()},
+			}
+		}
+	}()
+	if err := t.codec.Decode(in.payload, &args); err != nil {
+		return args, fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err))
+	}
+	return args, nil
+}
+
 // encode contains the panics of a codec, and of the Marshalers below it.
 func encode(c Codec, args any) (payload []byte, err error) {
 	defer func() {
