@@ -1,0 +1,30 @@
+package airlocksql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/airlocksql"
+	"github.com/goairlock/airlock/core"
+)
+
+var sendReceipt = core.DeclareTask[string]("email.receipt")
+
+func ExampleRunTx() {
+	db := sql.OpenDB(new(scripted)) // your database
+	defer db.Close()
+	exec := func(_ context.Context, intents ...core.Intent) error { // your queue
+		fmt.Println("after the commit:", intents[0].Task)
+		return nil
+	}
+	err := airlocksql.RunTx(context.Background(), db, nil, exec, func(ctx context.Context, tx *sql.Tx) error {
+		// tx.ExecContext(ctx, "UPDATE orders SET paid = true WHERE id = $1", "A-1")
+		return airlock.Enqueue(ctx, sendReceipt, "A-1")
+	})
+	fmt.Println(err)
+	// Output:
+	// after the commit: email.receipt
+	// <nil>
+}
