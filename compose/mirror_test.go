@@ -71,6 +71,22 @@ func TestMirrorNeitherFailsNorSlowsTheFirst(t *testing.T) {
 	})
 }
 
+func TestMirrorHasRoomAgainOnceCopiesAreSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMirror(t, accept, &compose.MirrorOptions{Buffer: 2})
+		exec := m.Wrap(accept)
+		for range 5 {
+			if err := exec(t.Context(), intents(t, 2)...); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		stop(t, m)
+		wantStats(t, m, compose.MirrorStats{Copied: 10})
+	})
+}
+
 func TestMirrorKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	second := scripted()

@@ -245,3 +245,33 @@ func TestPanicOfOnRetryDoesNotCostTheOutcome(t *testing.T) {
 		t.Errorf("the panic passed unseen: %q", logged)
 	}
 }
+
+// Whoever makes an Outcome may leave the error out.
+func TestRetryOfOutcomesWithoutErrors(t *testing.T) {
+	t.Parallel()
+	bare := func(s core.State) answer {
+		return func(_ context.Context, in []core.Intent) error {
+			return &core.DispatchError{Outcomes: []core.Outcome{{ID: in[0].ID, State: s}}}
+		}
+	}
+	two := compose.Retry{Attempts: 2, Backoff: core.Fixed(1)}
+	for name, tt := range map[string]struct {
+		first, second answer
+		text          string
+	}{
+		"neither": {bare(core.Unknown), bare(core.NotSent), ": unknown"},
+		"second":  {bare(core.Unknown), fails(core.ErrTooLarge), ": unknown: airlock: sent again: too large"},
+		"first":   {fails(errBackend), bare(core.NotSent), ": unknown: backend says no"},
+	} {
+		err := compose.WithRetry(scripted(tt.first, tt.second).Execute, two)(t.Context(), intents(t, 1)...)
+		wantErrorIs(t, err, core.ErrUnknownOutcome)
+		if err == nil || !strings.HasSuffix(err.Error(), tt.text) {
+			t.Errorf("%s: %q, want it to end in %q", name, err, tt.text)
+		}
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := func(ctx context.Context, in []core.Intent) error { cancel(); return bare(core.Unknown)(ctx, in) }
+	err := compose.WithRetry(scripted(ended).Execute, two)(ctx, intents(t, 1)...)
+	wantErrorIs(t, err, context.Canceled)
+}

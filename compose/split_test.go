@@ -33,6 +33,7 @@ func TestSplitPlacesNeverChange(t *testing.T) {
 	t.Parallel()
 	for key, place := range map[string]float64{ // first 8 bytes of SHA-256, big-endian, modulo 1,000,000
 		"user-1":                               172594,
+		"user-6":                               655622, // 65.5623 * 10000 is below 655623 in floating point
 		"user-2":                               18987,
 		"order:4711":                           856075,
 		"018f4e0c-7b1a-7cc3-98c4-dc0c0c07398f": 381072,
