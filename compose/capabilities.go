@@ -58,12 +58,12 @@ func CommonCapabilities(caps ...core.Capabilities) core.Capabilities {
 
 func commonClaim(name core.OptionName, caps []core.Capabilities) core.Claim {
 	all := caps[0].Options[name]
-	all.Reason = named(caps[0], all.Reason, len(caps))
+	all.Reason = reasonOf(caps[0], all, len(caps))
 	for _, c := range caps[1:] {
 		claim := c.Options[name]
 		support := weaker(all.Support, claim.Support, core.Refused, core.Emulated, core.NotApplicable, core.Native)
 		if support != all.Support {
-			all.Reason = named(c, claim.Reason, len(caps))
+			all.Reason = reasonOf(c, claim, len(caps))
 		}
 		all.Support = support
 		all.Granularity = max(all.Granularity, claim.Granularity)
@@ -79,15 +79,18 @@ func commonClaim(name core.OptionName, caps []core.Capabilities) core.Claim {
 	return all
 }
 
-// named says whose reason it is, where there are several.
-func named(c core.Capabilities, reason string, of int) string {
-	if of == 1 || c.Executor == "" {
-		return reason
+// reasonOf says whose reason it is, where there are several executors, and who
+// refuses without one.
+func reasonOf(c core.Capabilities, claim core.Claim, of int) string {
+	switch {
+	case of == 1 || c.Executor == "":
+		return claim.Reason
+	case claim.Reason != "":
+		return c.Executor + ": " + claim.Reason
+	case claim.Support == core.Refused:
+		return c.Executor + " refuses it"
 	}
-	if reason == "" {
-		return c.Executor
-	}
-	return c.Executor + ": " + reason
+	return ""
 }
 
 // commonWindow is what both windows cover. A job's record is there while the job

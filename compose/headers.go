@@ -2,7 +2,6 @@ package compose
 
 import (
 	"context"
-	"maps"
 	"runtime/debug"
 	"slices"
 
@@ -56,7 +55,11 @@ func headersFrom(ctx context.Context, from func(context.Context) map[string]stri
 
 // addHeaders returns new intents, or else the outcomes of a refused call.
 func addHeaders(intents []core.Intent, headers map[string]string) (with []core.Intent, refused []core.Outcome) {
-	keys := slices.Sorted(maps.Keys(headers)) // so that the first of two bad ones is always the same
+	keys := make([]string, 0, len(headers))
+	for key := range headers {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys) // so that of two bad ones always the same is told
 	opts := make([]core.Option, 0, len(keys))
 	with = make([]core.Intent, len(intents))
 	for i := range intents {
