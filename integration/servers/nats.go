@@ -129,8 +129,23 @@ func (spec natsSpec) options() *server.Options {
 	return opts
 }
 
+// keepFolder puts a file beside the streams. When the last stream is deleted, nats-server removes the folder of all streams a
+// moment later, in passing, and a stream created just then fails with code 10049 (nats-server v2.15.2, server/stream.go,
+// stream.stop); a folder that is not empty stays. The file must not begin with a dot, which marks a stream half
+// deleted.
+func (spec natsSpec) keepFolder() error {
+	streams := filepath.Join(spec.Store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")
+	if err := os.MkdirAll(streams, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(streams, "keep"), nil, 0o600)
+}
+
 func startNATS(tb testing.TB, opts NATSOptions, i *instance, spec natsSpec) *NATSServer {
 	tb.Helper()
+	if err := spec.keepFolder(); err != nil {
+		tb.Fatalf("servers: %v", err)
+	}
 	addr := i.ports[0].Addr()
 	location := "nats://" + addr
 	ready := func(ctx context.Context) error { return pingNATS(ctx, location, spec.Cluster != "") }

@@ -3,6 +3,7 @@ package servers_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +57,29 @@ func TestNATSFromTheEnvironment(t *testing.T) {
 	if another := servers.NATS(t, servers.NATSOptions{Private: true}); another.URL() == private.URL() {
 		t.Error("a private server is the one from the environment")
 	}
+}
+
+func TestNATSCreatesStreamsWhileOthersAreDeleted(t *testing.T) {
+	t.Parallel()
+	server := servers.NATS(t, servers.NATSOptions{Private: true})
+	var users sync.WaitGroup
+	for user := range 4 {
+		ctx, js := connectJetStream(t, server.URL())
+		users.Go(func() {
+			name := fmt.Sprint("S", user)
+			for range 50 {
+				if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name}}); err != nil {
+					t.Errorf("create: %v", err)
+					return
+				}
+				if err := js.DeleteStream(ctx, name); err != nil {
+					t.Errorf("delete: %v", err)
+					return
+				}
+			}
+		})
+	}
+	users.Wait()
 }
 
 func TestNATSClusterSurvivesItsLeader(t *testing.T) {
