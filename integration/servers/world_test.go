@@ -29,16 +29,22 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// wantRefused waits for the refusal: while another test forks, its child holds a
+// copy of our listening sockets until it has become another program.
 func wantRefused(t *testing.T, addr string) {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err == nil {
-		_ = conn.Close()
-		t.Fatalf("%s still takes connections", addr)
+	var err error
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var conn net.Conn
+		if conn, err = net.Dial("tcp", addr); err == nil {
+			_ = conn.Close()
+			continue
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return
+		}
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Fatalf("dial: %v, want connection refused", err)
-	}
+	t.Fatalf("dial %s: %v, want connection refused", addr, err)
 }
 
 func wantServing(t *testing.T, addr string) {
