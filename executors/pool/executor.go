@@ -26,6 +26,7 @@ type Executor struct {
 	mu      sync.Mutex // guards everything below
 	levels  [11]queue  // due jobs by priority, from 1
 	filled  uint       // a bit for each level that has jobs
+	spare   blockList  // for levels
 	due     int        // jobs in levels
 	delayed delayedJobs
 	seq     uint64
@@ -190,14 +191,14 @@ func level(in *core.Intent) int {
 // push adds a due job whose ID is noted.
 func (e *Executor) push(in *core.Intent, runs int) {
 	l := level(in)
-	e.levels[l].push(in, runs)
+	e.levels[l].push(&e.spare, in, runs)
 	e.grown(l, 1)
 }
 
 // pushNew adds intents that are plain and of one priority.
 func (e *Executor) pushNew(intents []core.Intent) {
 	l := level(&intents[0])
-	e.levels[l].pushNew(intents)
+	e.levels[l].pushNew(&e.spare, intents)
 	e.unnoted += len(intents)
 	e.grown(l, len(intents))
 }
@@ -212,7 +213,7 @@ func (e *Executor) grown(l, n int) {
 func (e *Executor) pop(j *job) bool {
 	for e.due > 0 {
 		l := bits.Len(e.filled) - 1
-		noted, repeat := e.levels[l].pop(j)
+		noted, repeat := e.levels[l].pop(&e.spare, j)
 		if e.levels[l].first == nil {
 			e.filled &^= 1 << l
 		}

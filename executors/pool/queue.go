@@ -1,10 +1,6 @@
 package poolexec
 
-import (
-	"sync"
-
-	"github.com/goairlock/airlock/core"
-)
+import "github.com/goairlock/airlock/core"
 
 const blockLen = 64 // one bit each in a uint64
 
@@ -23,15 +19,41 @@ type block struct {
 	next       *block
 }
 
-var blocks = sync.Pool{New: func() any { return new(block) }}
+// blockList keeps a few blocks for use again. A sync.Pool would do, but for what
+// it costs to get back there what another thread has put in.
+type blockList struct {
+	first *block
+	len   int
+}
+
+const maxSpareBlocks = 32 // half a megabyte
+
+func (l *blockList) get() *block {
+	b := l.first
+	if b == nil {
+		return new(block)
+	}
+	l.first, b.next = b.next, nil
+	l.len--
+	return b
+}
+
+func (l *blockList) put(b *block) {
+	if l.len == maxSpareBlocks {
+		return
+	}
+	b.noted, b.repeats, b.head, b.tail = 0, 0, 0, 0
+	b.next, l.first = l.first, b
+	l.len++
+}
 
 // queue holds the due jobs of one priority, first in first out.
 type queue struct{ first, last *block }
 
 // tail returns the block to add to.
-func (q *queue) tail() *block {
+func (q *queue) tail(spare *blockList) *block {
 	if q.last == nil || q.last.tail == blockLen {
-		b := blocks.Get().(*block)
+		b := spare.get()
 		if q.last == nil {
 			q.first = b
 		} else {
@@ -43,17 +65,17 @@ func (q *queue) tail() *block {
 }
 
 // push adds a job whose ID is noted.
-func (q *queue) push(in *core.Intent, runs int) {
-	b := q.tail()
+func (q *queue) push(spare *blockList, in *core.Intent, runs int) {
+	b := q.tail(spare)
 	b.intents[b.tail], b.runs[b.tail] = *in, runs
 	b.noted |= 1 << b.tail
 	b.tail++
 }
 
 // pushNew adds first deliveries whose IDs are not noted.
-func (q *queue) pushNew(intents []core.Intent) {
+func (q *queue) pushNew(spare *blockList, intents []core.Intent) {
 	for len(intents) > 0 {
-		b := q.tail()
+		b := q.tail(spare)
 		n := copy(b.intents[b.tail:], intents)
 		b.tail += n
 		intents = intents[n:]
@@ -61,7 +83,7 @@ func (q *queue) pushNew(intents []core.Intent) {
 }
 
 // pop moves the first job of a queue that has one to j.
-func (q *queue) pop(j *job) (noted, repeat bool) {
+func (q *queue) pop(spare *blockList, j *job) (noted, repeat bool) {
 	b := q.first
 	i := b.head
 	j.in, j.runs = b.intents[i], b.runs[i]
@@ -73,8 +95,7 @@ func (q *queue) pop(j *job) (noted, repeat bool) {
 		if q.first == nil {
 			q.last = nil
 		}
-		b.noted, b.repeats, b.head, b.tail, b.next = 0, 0, 0, 0, nil
-		blocks.Put(b)
+		spare.put(b)
 	}
 	return noted, repeat
 }
