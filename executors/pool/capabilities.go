@@ -1,6 +1,10 @@
 package poolexec
 
-import "github.com/goairlock/airlock/core"
+import (
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
 
 // Capabilities returns what this pool declares about itself.
 func (e *Executor) Capabilities() core.Capabilities {
@@ -12,30 +16,33 @@ func (e *Executor) Capabilities() core.Capabilities {
 
 func capabilities(o *Options) core.Capabilities {
 	native := core.Claim{Support: core.Native}
-	batch := core.PartialBatch
+	exact := core.Claim{Support: core.Native, Granularity: time.Nanosecond}
+	batch, window := core.PartialBatch, core.Window{Kind: core.StoredWindow, Count: o.RememberIDs}
 	if o.RefuseWhenFull {
 		batch = core.AtomicBatch
+	}
+	if o.RememberIDs == 0 {
+		window = core.Window{Kind: core.UnfinishedWindow}
 	}
 	return core.Capabilities{
 		Executor: "pool",
 		Options: map[core.OptionName]core.Claim{
 			core.OptionQueue:       {Support: core.NotApplicable, Reason: "one pool works every queue"},
 			core.OptionPriority:    native,
-			core.OptionDelay:       native,
+			core.OptionDelay:       exact,
 			core.OptionMaxAttempts: native,
-			core.OptionBackoff:     native,
-			core.OptionTimeout:     native,
-			core.OptionDeadline:    native,
+			core.OptionBackoff:     exact,
+			core.OptionTimeout:     exact,
+			core.OptionDeadline:    exact,
 			core.OptionID:          native,
 			core.OptionUnique:      native,
 			core.OptionHeader:      native,
-			core.OptionNative:      {Reason: "a pool has none"},
 		},
 		Delivery:        core.AtMostOnce,
 		Durability:      core.InProcess,
 		Order:           core.FIFO,
 		Batch:           batch,
-		IDWindow:        core.Window{Kind: core.StoredWindow, Count: o.RememberIDs},
+		IDWindow:        window,
 		Ranking:         core.Strict,
 		PriorityLevels:  10,
 		DefaultAttempts: defaultAttempts,

@@ -50,8 +50,8 @@ func uniqueKeyOf(in *core.Intent) uniqueKey {
 	return uniqueKey{in.Task, in.Options.Queue, in.Options.Unique}
 }
 
-// New makes a pool. It starts nothing: goroutines come with the jobs. A negative
-// number in opts is [core.ErrInvalid]; nil options are the zero ones.
+// New makes a pool. It starts nothing: goroutines come with the jobs. Options
+// that cannot hold are [core.ErrInvalid]; nil ones are the zero ones.
 func New(opts *Options) (*Executor, error) {
 	o, err := opts.withDefaults()
 	if err != nil {

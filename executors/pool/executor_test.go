@@ -47,7 +47,7 @@ func TestEveryAcceptedIntentRunsOnce(t *testing.T) {
 
 func TestBadInputIsToldAndNothingRuns(t *testing.T) {
 	t.Parallel()
-	for _, opts := range []poolexec.Options{{Workers: -1}, {Capacity: -1}, {RememberIDs: -1}} {
+	for _, opts := range []poolexec.Options{{Workers: -1}, {Capacity: -1}} {
 		if _, err := poolexec.New(&opts); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%+v: got %v", opts, err)
 		}
@@ -310,6 +310,10 @@ func TestCapabilitiesDependOnTheOptions(t *testing.T) {
 	caps = newPool(t, &poolexec.Options{RefuseWhenFull: true, RememberIDs: 7}).Capabilities()
 	if caps.Batch != core.AtomicBatch || caps.IDWindow.Count != 7 {
 		t.Errorf("got %+v", caps)
+	}
+	caps = newPool(t, &poolexec.Options{RememberIDs: -1}).Capabilities()
+	if caps.IDWindow != (core.Window{Kind: core.UnfinishedWindow}) {
+		t.Errorf("got %+v", caps.IDWindow)
 	}
 	for _, name := range core.PortableOptions() {
 		if caps.Options[name].Support == core.Refused {

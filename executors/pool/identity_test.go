@@ -141,6 +141,11 @@ func TestIDsThatSucceededAreForgottenBeyondTheBound(t *testing.T) {
 	if got := states(pool.Execute(context.Background(), batch...), batch...); got != "accepted;duplicate;duplicate;" {
 		t.Errorf("got %s", got)
 	}
+	forgetful := newPool(t, &poolexec.Options{RememberIDs: -1, OnDone: func(core.Intent, core.Verdict) { over <- struct{}{} }})
+	for range 2 {
+		mustExecute(t, forgetful, batch[0])
+		receive(t, over)
+	}
 }
 
 func TestAUniqueKeyHoldsUntilItsJobIsOver(t *testing.T) {

@@ -34,8 +34,8 @@ type Options struct {
 
 	// RememberIDs is how many IDs of jobs that succeeded are remembered, so that
 	// the same intent sent again is no second job. 0 means 10 000, which take
-	// about 1.5 MB once that many jobs have run. IDs of jobs that wait or run are
-	// always known.
+	// about 1.5 MB once that many jobs have run. Less than 0 remembers none. IDs
+	// of jobs that wait or run are always known.
 	RememberIDs int
 
 	// OnDone is called once for each job that is over, by the worker that ran it:
@@ -57,7 +57,7 @@ const (
 // defaultBackoff is for jobs that bring none: 25 attempts last some 2.6 hours.
 var defaultBackoff = core.Exponential(time.Second, 10*time.Minute)
 
-// withDefaults returns the options that hold. A negative number is ErrInvalid.
+// withDefaults returns the options that hold.
 func (o *Options) withDefaults() (Options, error) {
 	var opts Options
 	if o != nil {
@@ -70,7 +70,6 @@ func (o *Options) withDefaults() (Options, error) {
 	}{
 		{"Workers", &opts.Workers, workersPerCPU * runtime.GOMAXPROCS(0)},
 		{"Capacity", &opts.Capacity, defaultCapacity},
-		{"RememberIDs", &opts.RememberIDs, defaultRemember},
 	} {
 		switch {
 		case *f.value < 0:
@@ -78,6 +77,12 @@ func (o *Options) withDefaults() (Options, error) {
 		case *f.value == 0:
 			*f.value = f.unset
 		}
+	}
+	switch {
+	case opts.RememberIDs == 0:
+		opts.RememberIDs = defaultRemember
+	case opts.RememberIDs < 0:
+		opts.RememberIDs = 0
 	}
 	if opts.OnDone == nil {
 		return opts, nil
