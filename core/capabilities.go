@@ -151,7 +151,7 @@ type Capabilities struct {
 // Check returns nil if the executor takes the intent, else why not: an
 // [*OptionError], [ErrTooLarge] or [ErrInvalid]. It is the one implementation of
 // refusal: [Guard] uses it for executors, airlock.Require at the call site.
-func (c Capabilities) Check(in Intent) error { return c.checker().one(&in, "") }
+func (c Capabilities) Check(in Intent) error { return c.checker().one(&in) }
 
 // checker is Capabilities prepared for judging many intents.
 type checker struct {
@@ -164,9 +164,15 @@ func (c checker) all(intents []Intent) error {
 	var out []Outcome
 	good := "" // a task name that has passed: most batches are of one task
 	for i := range intents {
-		err := c.one(&intents[i], good)
+		in := &intents[i]
+		var err error
+		if good != "" && in.Task == good && in.bare() && goodID(in.ID) {
+			err = c.beyondOptions(in) // nothing else is left to judge
+		} else {
+			err = c.one(in)
+		}
 		if err == nil {
-			good = intents[i].Task
+			good = in.Task
 			continue
 		}
 		out = reject(out, intents, i, err)
@@ -192,25 +198,21 @@ var errRefusedBeside = fmt.Errorf("airlock: another intent of the call was refus
 // judged lists the options in the order in which they are judged.
 var judged = append(PortableOptions(), OptionNative)
 
-// one judges one intent. A task name that is good has been judged before.
-func (c checker) one(in *Intent, good string) error {
-	bare := in.bare()
-	if good != "" && in.Task == good {
-		if err := in.checkBesideTask(bare); err != nil {
-			return err
-		}
-	} else if err := in.validate(); err != nil {
+func (c checker) one(in *Intent) error {
+	if err := in.validate(); err != nil {
 		return err
 	}
-	if !bare {
-		for _, name := range judged {
-			if in.has(name) {
-				if err := c.option(in, name); err != nil {
-					return err
-				}
+	for _, name := range judged {
+		if in.has(name) {
+			if err := c.option(in, name); err != nil {
+				return err
 			}
 		}
 	}
+	return c.beyondOptions(in)
+}
+
+func (c checker) beyondOptions(in *Intent) error {
 	if most := c.caps.MaxPayload; most > 0 && len(in.payload) > most {
 		return &markedError{
 			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.payload), c.caps.Executor, most),

@@ -38,7 +38,7 @@ func (in Intent) Headers() Headers { return in.headers }
 // ChosenID reports whether the caller chose the ID, with [ID]. The same intent
 // sent again is a [Duplicate] if so, and [Accepted] again if the ID was
 // generated.
-func (in Intent) ChosenID() bool { return !in.generated }
+func (in *Intent) ChosenID() bool { return !in.generated }
 
 // Native returns the values of the native options for the named executor, in
 // the order given. See [NativeOption].
@@ -83,7 +83,7 @@ func (in *Intent) has(name OptionName) bool {
 }
 
 // bare reports that no option is set at all, as on most intents of a large
-// batch: what spares Capabilities.Check the look at each option.
+// batch: what spares a Guard the look at each option.
 func (in *Intent) bare() bool {
 	o := &in.Options
 	return in.generated && len(in.headers.list) == 0 && len(in.native) == 0 &&
@@ -179,16 +179,8 @@ func (in *Intent) validate() error {
 	if err := checkTaskName(in.Task); err != nil {
 		return err
 	}
-	return in.checkBesideTask(in.bare())
-}
-
-// checkBesideTask is check for an intent whose task's name is known to be good.
-func (in *Intent) checkBesideTask(bare bool) error {
 	if err := checkID(in.ID); err != nil {
 		return fmt.Errorf("airlock: task %s: %w", in.Task, err)
-	}
-	if bare {
-		return nil
 	}
 	if err := in.Options.check(); err != nil {
 		return fmt.Errorf("airlock: task %s: %w", in.Task, err)

@@ -97,11 +97,13 @@ func checkID(s string) error {
 	if len(s) > maxID {
 		return invalidf("ID of %d bytes, want at most %d", len(s), maxID)
 	}
-	if !visibleASCII(s) {
+	if !goodID(s) {
 		return invalidf("ID %s: want visible ASCII", clip(s))
 	}
 	return nil
 }
+
+func goodID(s string) bool { return s != "" && len(s) <= maxID && visibleASCII(s) }
 
 // visibleASCII reports whether every byte is of ! to ~. Every intent of every
 // call comes by here, so it takes eight bytes at a time, the last eight

@@ -1,0 +1,5 @@
+//go:build race
+
+package poolexec_test
+
+const raceEnabled = true
