@@ -14,12 +14,13 @@ import (
 // beside this one for each.
 var executors = []executor{
 	syncExecutor,
+	poolExecutor,
 }
 
 // executor is one way to get the work done.
 type executor struct {
 	name  string
-	about string
+	about string // how it does the work, for -help
 	flags func(*flag.FlagSet) // its own flags; may be nil
 	open  func(ctx context.Context, reg *core.Registry) (*queue, error)
 }
@@ -37,13 +38,14 @@ func findExecutor(name string) (executor, error) {
 			return e, nil
 		}
 	}
-	return executor{}, fmt.Errorf("-executor %s: want one of %s", name, strings.Join(executorNames(), ", "))
+	return executor{}, fmt.Errorf("-executor %s: want one of%s", name, describeExecutors())
 }
 
-func executorNames() []string {
-	var names []string
+// describeExecutors has a line for each executor.
+func describeExecutors() string {
+	var b strings.Builder
 	for _, e := range executors {
-		names = append(names, e.name)
+		fmt.Fprintf(&b, "\n  %-6s %s", e.name, e.about)
 	}
-	return names
+	return b.String()
 }

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/goairlock/airlock"
@@ -34,7 +33,7 @@ func main() {
 func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(errOut)
-	name := flags.String("executor", executors[0].name, "how the work is done: "+strings.Join(executorNames(), ", "))
+	name := flags.String("executor", executors[0].name, "how the work is done:"+describeExecutors())
 	file := flags.String("orders", "", "JSON file of orders, - for the standard input (default: a sample)")
 	wait := flags.Duration("wait", time.Minute, "how long to wait for the work to be done")
 	for _, e := range executors {
