@@ -20,7 +20,7 @@ var executors = []executor{
 // executor is one way to get the work done.
 type executor struct {
 	name  string
-	about string // how it does the work, for -help
+	about string              // how it does the work, for -help
 	flags func(*flag.FlagSet) // its own flags; may be nil
 	open  func(ctx context.Context, reg *core.Registry) (*queue, error)
 }
