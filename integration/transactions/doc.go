@@ -1,0 +1,2 @@
+// Package transactions tests airlocksql with a real database/sql driver.
+package transactions
