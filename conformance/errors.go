@@ -257,7 +257,9 @@ func handlersOwnError(p *probe) {
 func panics(p *probe) {
 	where := new(atomic.Value) // the ref at which the middleware panics
 	where.Store("")
+	used := new(atomic.Int64)
 	middleware := func(ctx context.Context, next func(context.Context) error) error {
+		used.Add(1)
 		if j, _ := core.JobFrom(ctx); j.ID != "" && j.ID == where.Load() {
 			panic("on purpose, in the middleware")
 		}
@@ -280,9 +282,11 @@ func panics(p *probe) {
 		s.wantFailed("a panic with "+what, j)
 		s.awaitEnd(j, 1, p.patience())
 	}
-	j := s.make(nil, opts...)
-	where.Store(j.in.ID)
-	s.wantFailed("a panic in a middleware", j)
+	if used.Load() > 0 { // some executors run intents without the registry
+		j := s.make(nil, opts...)
+		where.Store(j.in.ID)
+		s.wantFailed("a panic in a middleware", j)
+	}
 	jobs := s.makeN(20)
 	s.accept(single, jobs...)
 	s.awaitRuns(jobs)

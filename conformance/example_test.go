@@ -12,13 +12,11 @@ import (
 // of what it declares: here, no option at all.
 func Example() {
 	caps := core.Capabilities{Executor: "plain", DefaultAttempts: 1}
-	harness := conformance.Harness{New: func(_ conformance.T, s conformance.Setup) conformance.System {
-		exec := core.Each(caps, func(ctx context.Context, in core.Intent) error {
-			return s.Registry.Perform(core.WithoutValues(ctx), in.Delivery()).Err
-		})
+	harness := conformance.Harness{New: func(conformance.T, conformance.Setup) conformance.System {
+		exec := core.Each(caps, func(ctx context.Context, in core.Intent) error { return in.Run(ctx) })
 		return conformance.System{Exec: exec, Caps: caps, Inline: true}
 	}}
-	report, err := conformance.Check(context.Background(), harness, conformance.Choice{Only: []string{"K01", "K03", "B02", "P01"}})
+	report, err := conformance.Check(context.Background(), harness, conformance.Choice{Levels: []conformance.Level{conformance.Core}})
 	if err != nil {
 		fmt.Println(err)
 		return

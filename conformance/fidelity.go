@@ -241,7 +241,7 @@ func nesting(p *probe) {
 		s.arriveJSON(true, strings.Repeat("[", deep)+strings.Repeat("]", deep))
 	}
 	tooDeep := json.RawMessage(strings.Repeat("[", 10001) + strings.Repeat("]", 10001))
-	if _, err := jobTask.Intent(jobArgs{Ref: "deep", Body: tooDeep}); !errors.Is(err, core.ErrInvalid) {
+	if _, err := s.ledger.job.Intent(jobArgs{Ref: "deep", Body: tooDeep}); !errors.Is(err, core.ErrInvalid) {
 		p.fail("nesting that cannot be decoded is ErrInvalid", "%v", err)
 	}
 }
@@ -272,10 +272,9 @@ func (c countedCodec) Decode([]byte, any) error {
 func undecodable(p *probe) {
 	asked := new(atomic.Int64)
 	name := "conformance.undecodable"
-	consumer := core.DeclareTask[string](name).Codec(countedCodec{core.JSON, asked})
-	producer := core.DeclareTask[string](name)
-	s := p.open(Setup{Slots: 1}, core.Handle(consumer, func(context.Context, string) error { return nil }))
-	in, err := producer.Intent("poison")
+	task := core.NewTask(name, func(context.Context, string) error { return nil }).Codec(countedCodec{core.JSON, asked})
+	s := p.open(Setup{Slots: 1}, task.Handler())
+	in, err := task.Intent("poison")
 	if err != nil {
 		p.broken("intent: %v", err)
 	}

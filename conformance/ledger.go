@@ -19,10 +19,11 @@ type jobArgs struct {
 	Body json.RawMessage `json:"body,omitempty"`
 }
 
-// The suite's tasks. rawTask carries bytes as they are.
-var (
-	jobTask = core.DeclareTask[jobArgs]("conformance.job")
-	rawTask = core.DeclareTask[[]byte]("conformance.raw").Codec(core.Raw)
+// The names of the suite's tasks. Each ledger has tasks of its own, made with
+// core.NewTask, so that executors that run intents without a registry fit too.
+const (
+	jobTaskName = "conformance.job"
+	rawTaskName = "conformance.raw" // carries bytes as they are
 )
 
 // run is one call of a handler.
@@ -47,6 +48,8 @@ type handler func(r *run) error
 type ledger struct {
 	p      *probe
 	system int
+	job    core.Task[jobArgs]
+	rawJob core.Task[[]byte]
 
 	mu      sync.Mutex
 	changed chan struct{}        // closed and replaced at every change
@@ -61,10 +64,13 @@ type ledger struct {
 }
 
 func newLedger(p *probe, system int) *ledger {
-	return &ledger{
+	l := &ledger{
 		p: p, system: system, changed: make(chan struct{}), byID: map[string]string{}, raw: map[string][]byte{},
 		begun: map[string]time.Time{}, plans: map[string]handler{}, byRef: map[string][]*run{},
 	}
+	l.job = core.NewTask(jobTaskName, l.handleJob)
+	l.rawJob = core.NewTask(rawTaskName, l.handleRaw).Codec(core.Raw)
+	return l
 }
 
 func (l *ledger) change() {
@@ -81,7 +87,7 @@ func (l *ledger) expect(ref string, in core.Intent, plan handler) {
 	if plan != nil {
 		l.plans[ref] = plan
 	}
-	if in.Task == rawTask.Name() {
+	if in.Task == rawTaskName {
 		l.raw[ref] = bytes.Clone(in.Payload())
 	}
 }

@@ -199,6 +199,9 @@ func fifo(p *probe) {
 // stoppable opens a system that can be stopped.
 func (p *probe) stoppable(s Setup) *subject {
 	sub := p.open(s)
+	if sub.sys.Stop == nil && sub.sys.Inline {
+		p.notApplicable("the executor has nothing to stop")
+	}
 	if sub.sys.Stop == nil {
 		p.notRun("the harness has no System.Stop")
 	}
@@ -309,13 +312,16 @@ func drain(p *probe) {
 // leavesNothing is red when a bubble cannot end, which the engine notices; the
 // count of goroutines is for systems that run in real time.
 func leavesNothing(p *probe) {
-	s := p.stoppable(Setup{})
+	if !p.bubble {
+		p.leaks()
+		return
+	}
+	s := p.open(Setup{})
 	jobs := s.makeN(100)
 	s.accept(single, jobs[:50]...)
 	s.accept(batch, jobs[50:]...)
 	s.awaitRuns(jobs)
-	s.stop()
-	if !p.bubble {
-		p.leaks()
+	if s.sys.Stop != nil {
+		s.stop()
 	}
 }

@@ -32,21 +32,23 @@ func namesApart(p *probe) {
 	names := awkwardNames()
 	var mu sync.Mutex
 	calls := map[string][]string{} // by payload, the handlers that got it
+	var tasks []core.Task[string]
 	var handlers []core.Handler
 	for _, n := range names {
-		handlers = append(handlers, core.Handle(core.DeclareTask[string](n), func(ctx context.Context, arg string) error {
+		t := core.NewTask(n, func(ctx context.Context, arg string) error {
 			j, _ := core.JobFrom(ctx)
 			mu.Lock()
 			calls[arg] = append(calls[arg], n+" as "+j.Task)
 			mu.Unlock()
 			return nil
-		}))
+		})
+		tasks, handlers = append(tasks, t), append(handlers, t.Handler())
 	}
 	s := p.open(Setup{}, handlers...)
 	for _, m := range modes {
 		var jobs []job
-		for _, n := range names {
-			in, err := core.DeclareTask[string](n).Intent(string(m) + " " + n)
+		for _, t := range tasks {
+			in, err := t.Intent(string(m) + " " + t.Name())
 			if err != nil {
 				p.broken("intent: %v", err)
 			}

@@ -24,7 +24,7 @@ type Choice struct {
 	Only []string
 	// Seed repeats an earlier run; 0 for a random one.
 	Seed uint64
-	// Parallel is how many checks run at a time; 0 is 8.
+	// Parallel is how many checks run at a time; 0 is 16.
 	Parallel int
 	// Dir is where histories of failed checks are kept; "" for nowhere.
 	Dir string
@@ -134,7 +134,7 @@ func runAll(ctx context.Context, h *Harness, c Choice, parts []part) []Result {
 	results := make([]Result, len(parts))
 	width := c.Parallel
 	if width <= 0 {
-		width = 8
+		width = 16
 	}
 	if h.Serial || h.InBubble && c.Bubble != nil {
 		width = 1
@@ -287,7 +287,7 @@ func resultsFor(t *testing.T, h *Harness, c Choice) func(*testing.T, part) Resul
 		got[i] = make(chan Result, 1)
 	}
 	finished := make(chan struct{})
-	slots := make(chan struct{}, 8)
+	slots := make(chan struct{}, 16)
 	go func() {
 		defer close(finished)
 		var wg sync.WaitGroup

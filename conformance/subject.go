@@ -36,7 +36,7 @@ func (p *probe) openWith(s Setup, m core.Middleware, handlers ...core.Handler) *
 	if s.Namespace == "" {
 		s.Namespace = p.namespace(n)
 	}
-	handlers = append(handlers, core.Handle(jobTask, l.handleJob), core.Handle(rawTask, l.handleRaw))
+	handlers = append(handlers, l.job.Handler(), l.rawJob.Handler())
 	reg, err := core.NewRegistry(handlers...)
 	if err != nil {
 		p.broken("registry: %v", err)
@@ -101,7 +101,7 @@ func (s *subject) need(name core.OptionName) core.Claim {
 	return claim
 }
 
-// job is an intent of jobTask and the name the suite knows it by.
+// job is an intent of the suite's job task and the name the suite knows it by.
 type job struct {
 	ref string
 	in  core.Intent
@@ -122,7 +122,7 @@ func (s *subject) make(plan handler, opts ...core.Option) job {
 
 func (s *subject) makeBody(plan handler, body json.RawMessage, opts ...core.Option) job {
 	ref := s.newRef()
-	in, err := jobTask.Intent(jobArgs{Ref: ref, Body: body}, opts...)
+	in, err := s.ledger.job.Intent(jobArgs{Ref: ref, Body: body}, opts...)
 	if err != nil {
 		s.p.broken("intent: %v", err)
 	}
@@ -132,7 +132,7 @@ func (s *subject) makeBody(plan handler, body json.RawMessage, opts ...core.Opti
 
 func (s *subject) makeRaw(payload []byte, opts ...core.Option) job {
 	ref := s.newRef()
-	in, err := rawTask.Intent(payload, opts...)
+	in, err := s.rawJob.Intent(payload, opts...)
 	if err != nil {
 		s.p.broken("intent: %v", err)
 	}

@@ -103,8 +103,8 @@ func uniqueRace(p *probe) {
 }
 
 func uniqueScope(p *probe) {
-	otherTask := core.DeclareTask[string]("conformance.unique")
-	s := uniqueSystem(p, core.Handle(otherTask, func(context.Context, string) error { return nil }))
+	otherTask := core.NewTask("conformance.unique", func(context.Context, string) error { return nil })
+	s := uniqueSystem(p, otherTask.Handler())
 	open := make(chan struct{})
 	key := func(k string) core.Option { return core.Unique(k) }
 	s.wantState("the first of a key", core.Accepted, s.make(p.hold(open), key("scope")))

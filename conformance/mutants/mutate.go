@@ -89,3 +89,22 @@ func batchOnly(b bug) bug {
 	}
 	return b
 }
+
+// refusing makes an executor that refuses what it claims to take.
+func refusing(what func(core.Intent) bool, as error) func(core.Executor, *system) core.Executor {
+	return func(next core.Executor, _ *system) core.Executor {
+		return func(ctx context.Context, intents ...core.Intent) error {
+			var bad bool
+			out := outcomes(intents, core.NotSent, core.ErrNotSent)
+			for i := range intents {
+				if what(intents[i]) {
+					bad, out[i].State, out[i].Err = true, core.Rejected, as
+				}
+			}
+			if bad {
+				return core.Combine(out)
+			}
+			return next(ctx, intents...)
+		}
+	}
+}
