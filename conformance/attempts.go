@@ -1,0 +1,293 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+var attemptChecks = []check{
+	{id: "P04", level: Options, run: permanentEnds,
+		title: "a permanent failure ends the job at once",
+		why:   "what cannot succeed must not use up hours of retries"},
+	{id: "P10", level: Options, run: maxAttempts,
+		title: "max attempts n means n runs, numbered from 1, and then no more",
+		why:   "n runs and n retries are one apart, and a job that must run once says 1"},
+	{id: "P11", level: Options, run: backoff,
+		title: "the wait between attempts is the backoff's",
+		why:   "a retry storm takes down what has just come up again"},
+	{id: "P13", level: Options, run: timeout, limit: time.Minute,
+		title: "a timeout ends each attempt's context, anew for each attempt",
+		why:   "a hanging call otherwise holds a worker for ever"},
+	{id: "P14", level: Options, run: deadline, limit: time.Minute,
+		title: "after its deadline a job is neither started nor retried",
+		why:   "a reminder that comes after the event is worse than none"},
+	{id: "P18", level: Options, run: snooze,
+		title: "a snoozed job runs again later and has used no attempt",
+		why:   "waiting for something is not failing"},
+}
+
+// soon is a backoff as short as the executor can keep.
+func (s *subject) soon() core.BackoffPolicy {
+	return core.Fixed(max(s.caps.Options[core.OptionBackoff].Granularity, 2*time.Millisecond))
+}
+
+// tries returns the options for a job that may be tried n times, soon after
+// each other where that can be said, and how long a retry may take. It ends
+// the check where a job is not tried so often.
+func (s *subject) tries(n int) (opts []core.Option, within time.Duration) {
+	within = s.p.retryWithin()
+	switch {
+	case s.honours(core.OptionMaxAttempts):
+		opts = append(opts, core.MaxAttempts(n))
+	case s.caps.DefaultAttempts < n:
+		s.p.notApplicable("a job is tried %d times by default, and max-attempts is %s",
+			s.caps.DefaultAttempts, supportOf(s.caps, core.OptionMaxAttempts))
+	}
+	if s.honours(core.OptionBackoff) {
+		opts = append(opts, core.Backoff(s.soon()))
+		within = s.soon().Max + s.p.patience()
+	}
+	return opts, time.Duration(n) * within
+}
+
+func supportOf(caps core.Capabilities, name core.OptionName) string {
+	if s := caps.Options[name].Support; s != core.Refused {
+		return string(s)
+	}
+	return "refused"
+}
+
+func attemptsEqual(p *probe) {
+	s := p.open(Setup{})
+	opts, within := s.tries(3)
+	if s.honours(core.OptionHeader) {
+		opts = append(opts, core.Header("Color", "red"), core.Header("Empty", ""))
+	}
+	failTwice := func(r *run) error {
+		if r.ordinal < 3 {
+			return errOnPurpose
+		}
+		return nil
+	}
+	j := s.makeBody(failTwice, []byte(`{"keep":[1,2,"three"]}`), opts...)
+	s.push(single, j)
+	runs := s.awaitEnd(j, 3, within)
+	want := maps.Collect(j.in.Headers().All())
+	for i, r := range runs[:3] {
+		what := fmt.Sprintf("run %d", i+1)
+		switch first := runs[0]; {
+		case !bytes.Equal(r.Body, first.Body) || len(r.Body) == 0:
+			p.fail("every attempt has the payload: "+show(first.Body), "%s: %s", what, show(r.Body))
+		case r.Job.ID != first.Job.ID:
+			p.fail("every attempt has the same ID: "+first.Job.ID, "%s: %q", what, r.Job.ID)
+		case r.Job.Task != first.Job.Task || r.Job.Queue != first.Job.Queue || r.Job.MaxAttempts != first.Job.MaxAttempts:
+			p.fail(fmt.Sprintf("every attempt is %+v", first.Job), "%s: %+v", what, r.Job)
+		}
+		got := maps.Collect(r.Job.Headers.All())
+		for k, v := range want {
+			if g, ok := got[k]; !ok || g != v {
+				p.fail(fmt.Sprintf("every attempt has header %s: %q", k, v), "%s: %q, %v", what, g, ok)
+			}
+		}
+	}
+}
+
+func permanentEnds(p *probe) {
+	s := p.open(Setup{})
+	opts, _ := s.tries(3)
+	wrapped := func(*run) error {
+		return fmt.Errorf("outer: %w", fmt.Errorf("inner: %w", core.Permanent(errOnPurpose)))
+	}
+	j := s.make(wrapped, opts...)
+	s.push(single, j)
+	s.awaitEnd(j, 1, p.patience())
+	control := s.make(failing, opts...) // shows that retries would have come by now
+	s.push(single, control)
+	s.awaitEnd(control, 3, 3*p.retryWithin())
+	s.quiet()
+	if n := s.count(j.ref); n != 1 {
+		p.fail("one run of a job that failed for good", "%d runs", n)
+	}
+}
+
+func maxAttempts(p *probe) {
+	s := p.open(Setup{})
+	s.need(core.OptionMaxAttempts)
+	within := p.retryWithin()
+	for _, n := range []int{1, 2, 5} {
+		opts := []core.Option{core.MaxAttempts(n)}
+		if s.honours(core.OptionBackoff) {
+			opts = append(opts, core.Backoff(s.soon()))
+		}
+		j := s.make(failing, opts...)
+		s.push(single, j)
+		runs := s.awaitEnd(j, n, time.Duration(n)*within)
+		s.quiet()
+		if !s.honours(core.OptionBackoff) {
+			p.sleep(p.h.RetryWithin)
+		}
+		runs = s.runsOf(j.ref)
+		if len(runs) != n {
+			p.fail(fmt.Sprintf("%d runs for max attempts %d", n, n), "%d", len(runs))
+		}
+		for i, r := range runs {
+			if r.Job.Attempt != i+1 {
+				p.fail(fmt.Sprintf("run %d is attempt %d", i+1, i+1), "attempt %d", r.Job.Attempt)
+			}
+			if r.Job.MaxAttempts != n {
+				p.fail(fmt.Sprintf("the job knows its %d attempts", n), "%d", r.Job.MaxAttempts)
+			}
+		}
+	}
+}
+
+func backoff(p *probe) {
+	s := p.open(Setup{})
+	claim := s.need(core.OptionBackoff)
+	if !s.honours(core.OptionMaxAttempts) && s.caps.DefaultAttempts < 4 {
+		p.notApplicable("a job is tried %d times", s.caps.DefaultAttempts)
+	}
+	unit := max(claim.Granularity, 20*time.Millisecond)
+	for _, policy := range []core.BackoffPolicy{core.Fixed(unit), core.Exponential(unit, 3*unit)} {
+		opts := []core.Option{core.Backoff(policy)}
+		if s.honours(core.OptionMaxAttempts) {
+			opts = append(opts, core.MaxAttempts(4))
+		}
+		j := s.make(failing, opts...)
+		s.push(single, j)
+		runs := s.awaitEnd(j, 4, 3*(policy.Max+claim.Granularity)+p.patience())
+		for i := range 3 {
+			gap, want := runs[i+1].Began.Sub(runs[i].Ended), policy.Wait(i+1)
+			most := want + claim.Granularity + p.patience()/4
+			if gap < want-p.h.Skew || gap > most {
+				p.fail(fmt.Sprintf("%v to %v between attempts %d and %d of %v", want, most, i+1, i+2, policy), "%v", gap)
+			}
+		}
+	}
+}
+
+func timeout(p *probe) {
+	s := p.open(Setup{Slots: 4})
+	claim := s.need(core.OptionTimeout)
+	d := max(claim.Granularity, 100*time.Millisecond)
+	var causes atomic.Pointer[error]
+	waits := func(r *run) error {
+		select {
+		case <-r.ctx.Done():
+			err := context.Cause(r.ctx)
+			causes.Store(&err)
+			return r.ctx.Err()
+		case <-time.After(d + claim.Granularity + p.patience()):
+			return nil
+		}
+	}
+	opts := []core.Option{core.Timeout(d)}
+	n := 1
+	if s.honours(core.OptionMaxAttempts) && (s.honours(core.OptionBackoff) || p.h.RetryWithin < 10*time.Second) {
+		n = 2
+		opts = append(opts, core.MaxAttempts(2))
+	}
+	if s.honours(core.OptionBackoff) {
+		opts = append(opts, core.Backoff(s.soon()))
+	}
+	j := s.make(waits, opts...)
+	s.push(single, j)
+	for i, r := range s.awaitEnd(j, n, time.Duration(n)*(d+claim.Granularity+2*p.retryWithin())) {
+		took := r.Ended.Sub(r.Began)
+		switch {
+		case !errors.Is(r.Err, context.DeadlineExceeded):
+			p.fail(fmt.Sprintf("run %d: the context ends with DeadlineExceeded", i+1), "%v after %v", r.Err, took)
+		case took < d-d/4:
+			p.fail(fmt.Sprintf("run %d has its own %v", i+1, d), "its context ended after %v", took)
+		}
+		if cause := causes.Load(); cause == nil || !errors.Is(*cause, context.DeadlineExceeded) {
+			p.fail("the cause is DeadlineExceeded", "%v", cause)
+		}
+	}
+}
+
+func deadline(p *probe) {
+	s := p.open(Setup{Slots: 1})
+	claim := s.need(core.OptionDeadline)
+	d := max(2*claim.Granularity, 400*time.Millisecond)
+	// It waits behind a job that holds the only slot until the deadline is past.
+	if !s.sys.Inline {
+		open := make(chan struct{})
+		gate := s.make(func(*run) error { <-open; return nil })
+		s.accept(single, gate)
+		s.await(p.patience(), func() bool { return s.count(gate.ref) > 0 })
+		late := s.make(nil, core.Deadline(time.Now().Add(d)))
+		s.push(single, late)
+		p.sleep(d + claim.Granularity)
+		close(open)
+		s.quiet()
+		if n := s.count(late.ref); n > 0 {
+			p.fail("a job is not started after its deadline", "%d runs", n)
+		}
+	}
+	// It may be tried often, but not after its deadline.
+	if s.honours(core.OptionMaxAttempts) && s.honours(core.OptionBackoff) {
+		end := time.Now().Add(d)
+		j := s.make(failing, core.Deadline(end), core.MaxAttempts(10000), core.Backoff(core.Fixed(max(d/8, s.soon().First))))
+		s.push(single, j)
+		p.sleep(d + claim.Granularity)
+		s.quiet()
+		for _, r := range s.runsOf(j.ref) {
+			if r.Began.After(end.Add(claim.Granularity + p.h.Skew)) {
+				p.fail("a job is not retried after its deadline", "attempt %d began %v after it", r.Job.Attempt, r.Began.Sub(end))
+			}
+		}
+	}
+	seen := make(chan time.Time, 1)
+	end := time.Now().Add(time.Hour)
+	look := s.make(func(r *run) error {
+		at, _ := r.ctx.Deadline()
+		select {
+		case seen <- at:
+		default:
+		}
+		return nil
+	}, core.Deadline(end))
+	s.push(single, look)
+	s.awaitRuns([]job{look})
+	if at := <-seen; at.Before(end.Add(-p.h.Skew-time.Second)) || at.After(end.Add(claim.Granularity+p.h.Skew)) {
+		p.fail(fmt.Sprintf("the context's deadline is %v", end), "%v", at)
+	}
+}
+
+func snooze(p *probe) {
+	s := p.open(Setup{})
+	if s.sys.Inline {
+		p.notApplicable("the executor runs jobs itself, once")
+	}
+	var opts []core.Option
+	if s.honours(core.OptionMaxAttempts) {
+		opts = append(opts, core.MaxAttempts(2))
+	}
+	wait := max(s.caps.Options[core.OptionDelay].Granularity, 30*time.Millisecond)
+	j := s.make(func(r *run) error {
+		if r.ordinal <= 3 {
+			return core.Snooze(wait)
+		}
+		return nil
+	}, opts...)
+	s.push(single, j)
+	for i, r := range s.awaitEnd(j, 4, 4*p.retryWithin()) {
+		if r.Job.Attempt != 1 {
+			p.fail("a snooze costs no attempt", "run %d is attempt %d", i+1, r.Job.Attempt)
+		}
+	}
+	runs := s.runsOf(j.ref)
+	for i := range 3 {
+		if gap := runs[i+1].Began.Sub(runs[i].Ended); gap < wait-p.h.Skew {
+			p.fail(fmt.Sprintf("at least %v between snooze and next run", wait), "%v", gap)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package conformance
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+var identityChecks = []check{
+	{id: "I01", level: Core, run: sameIntentAgain,
+		title: "the same intent again is one job: accepted again, or a duplicate if its ID was chosen",
+		why:   "sending again is how every caller answers an unknown outcome"},
+	{id: "I02", level: Core, run: sameIDAtOnce,
+		title: "an ID sent by many at once is one job",
+		why:   "two replicas handle the same webhook at the same moment"},
+	{id: "I03", level: Core, run: sameIntentInBatch,
+		title: "the same intent twice in a batch is one job",
+		why:   "a buffer that is flushed again holds what has left already"},
+	{id: "I04", level: Core, run: idAfterDone,
+		title: "an ID is remembered after its job has finished, as long as claimed",
+		why:   "the retry of a call may come after a quick job is done"},
+	{id: "I05", level: Options, run: idAcrossLanes,
+		title: "an ID is one job whatever priority it is sent with",
+		why:   "a resent job that was raised to urgent must not run beside itself"},
+	{id: "I06", level: Options, run: idAfterWindow,
+		title: "past the window an ID is free again",
+		why:   "a monthly job whose ID never expires runs once and never again"},
+}
+
+// identified opens a system that remembers IDs, with room for held jobs.
+func identified(p *probe) *subject {
+	s := p.open(Setup{Slots: 8})
+	switch {
+	case s.caps.IDWindow.Kind == core.NoWindow:
+		p.notApplicable("IDs are not remembered")
+	case s.caps.IDWindow.Kind == core.UnfinishedWindow && s.sys.Inline:
+		p.notApplicable("a job has finished before it can be sent again")
+	}
+	return s
+}
+
+// again is what a second sending of the intent is to be told.
+func again(chosen bool) core.State {
+	if chosen {
+		return core.Duplicate
+	}
+	return core.Accepted
+}
+
+// kinds are the options that make an ID generated or chosen, as far as this
+// executor takes chosen ones.
+func (s *subject) kinds(name string) map[bool][]core.Option {
+	kinds := map[bool][]core.Option{false: nil}
+	if s.honours(core.OptionID) {
+		kinds[true] = []core.Option{core.ID(name + "-" + s.setup.Namespace)}
+	}
+	return kinds
+}
+
+func sameIntentAgain(p *probe) {
+	s := identified(p)
+	for chosen, opts := range s.kinds("again") {
+		open := make(chan struct{})
+		wait := p.hold(open)
+		if s.sys.Inline {
+			wait = nil
+		}
+		j := s.make(wait, opts...)
+		s.wantState("the first sending", core.Accepted, j)
+		for range 3 {
+			s.wantState(fmt.Sprintf("the same intent again, ID chosen: %v", chosen), again(chosen), j)
+		}
+		close(open)
+		s.quiet()
+		if n := s.count(j.ref); n != 1 {
+			p.fail("one run of an intent that was sent four times", "%d", n)
+		}
+	}
+}
+
+func sameIDAtOnce(p *probe) {
+	s := identified(p)
+	for chosen, opts := range s.kinds("race") {
+		open := make(chan struct{})
+		wait := p.hold(open)
+		if s.sys.Inline {
+			wait = nil
+		}
+		j := s.make(wait, opts...)
+		var accepted atomic.Int64
+		p.together(20, func(int) {
+			switch o := s.send(single, j)[0]; o.State {
+			case core.Accepted:
+				accepted.Add(1)
+			case core.Duplicate:
+				if !chosen {
+					p.fail("a generated ID is accepted again", "duplicate")
+				}
+			default:
+				p.fail("accepted or duplicate", "%v: %v", o.State, o.Err)
+			}
+		})
+		close(open)
+		s.quiet()
+		if n := s.count(j.ref); n != 1 || chosen && accepted.Load() != 1 {
+			p.fail("one job of an ID that 20 callers sent", "%d runs, %d accepted, ID chosen: %v", n, accepted.Load(), chosen)
+		}
+	}
+}
+
+func sameIntentInBatch(p *probe) {
+	s := p.open(Setup{Slots: 8, Paused: true})
+	if s.caps.IDWindow.Kind == core.NoWindow || s.sys.Inline && s.caps.IDWindow.Kind == core.UnfinishedWindow {
+		p.notApplicable("IDs are not remembered so long")
+	}
+	var jobs []job
+	for chosen, opts := range s.kinds("batch") {
+		j, other := s.make(nil, opts...), s.make(nil)
+		jobs = append(jobs, j, other)
+		outs, _ := s.dispatch(p.ctx, j, other, j)
+		for i, want := range []core.State{core.Accepted, core.Accepted, again(chosen)} {
+			if outs[i].State != want {
+				p.fail(fmt.Sprintf("one intent twice in a batch, ID chosen: %v: number %d is %v", chosen, i, want), "%v: %v", outs[i].State, outs[i].Err)
+			}
+		}
+	}
+	s.start()
+	s.awaitRuns(jobs)
+	s.quiet()
+	for _, j := range jobs {
+		if n := s.count(j.ref); n != 1 {
+			p.fail("one run of an intent that was twice in its batch", "%d", n)
+		}
+	}
+}
+
+func idAfterDone(p *probe) {
+	s := identified(p)
+	w := s.caps.IDWindow
+	for chosen, opts := range s.kinds("done") {
+		j := s.make(nil, opts...)
+		s.wantState("the first sending", core.Accepted, j)
+		s.awaitEnd(j, 1, p.patience())
+		if w.Kind == core.UnfinishedWindow {
+			continue // what comes after is I06's
+		}
+		if w.Kind == core.FixedWindow && w.For < p.settle() {
+			p.notApplicable("IDs are remembered for %v only", w.For)
+		}
+		p.sleep(min(p.settle()/10, w.For/10+time.Millisecond))
+		s.wantState(fmt.Sprintf("again after it is done, ID chosen: %v", chosen), again(chosen), j)
+		s.quiet()
+		if n := s.count(j.ref); n != 1 {
+			p.fail("one run of an intent sent again after its job was done", "%d", n)
+		}
+	}
+}
+
+func idAcrossLanes(p *probe) {
+	s := identified(p)
+	s.need(core.OptionPriority)
+	for chosen, opts := range s.kinds("lanes") {
+		open := make(chan struct{})
+		wait := p.hold(open)
+		if s.sys.Inline {
+			wait = nil
+		}
+		j := s.make(wait, append(opts, core.Priority(1))...)
+		s.wantState("the first sending", core.Accepted, j)
+		raised := j
+		var err error
+		if raised.in, err = j.in.With(core.Priority(10)); err != nil {
+			p.broken("intent: %v", err)
+		}
+		s.wantState(fmt.Sprintf("the same ID with another priority, chosen: %v", chosen), again(chosen), raised)
+		close(open)
+		s.quiet()
+		if n := s.count(j.ref); n != 1 {
+			p.fail("one run of an ID that was sent with two priorities", "%d", n)
+		}
+	}
+}
+
+func idAfterWindow(p *probe) {
+	s := identified(p)
+	s.need(core.OptionID)
+	w := s.caps.IDWindow
+	past := w.For + w.For/4
+	switch {
+	case w.Kind == core.StoredWindow:
+		p.notApplicable("the window has no end of its own")
+	case w.Kind == core.FixedWindow && past > p.patience() && !p.bubble:
+		p.notRun("the window of %v is longer than a check may take", w.For)
+	case w.Kind == core.UnfinishedWindow:
+		past = p.settle() / 4
+	}
+	id := core.ID("window-" + s.setup.Namespace)
+	first, second := s.make(nil, id), s.make(nil, id)
+	s.wantState("the first sending", core.Accepted, first)
+	s.awaitEnd(first, 1, p.patience())
+	p.sleep(past)
+	s.wantState("the ID past its window", core.Accepted, second)
+	s.awaitRuns([]job{second})
+}

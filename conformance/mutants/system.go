@@ -1,0 +1,256 @@
+package mutants
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/goairlock/airlock/conformance"
+	"github.com/goairlock/airlock/core"
+)
+
+// bug is where the reference system can be broken. All nil and false it is
+// correct.
+type bug struct {
+	caps  func(*core.Capabilities)                   // declares something else
+	outer func(core.Executor, *system) core.Executor // around the guard
+	inner func(core.Executor, *system) core.Executor // below the guard
+	admit func(*store, *job) bool                    // false: dropped with nil
+	order func(a, b *job) int                        // of waiting jobs
+	id    func(core.Intent) string                   // what an ID is remembered as
+	key   func(core.Intent) string                   // what a unique key is remembered as
+
+	deliver func(*job, *core.Delivery)                // alters what is run
+	early   func(*worker, *job)                       // before the handler
+	perform func(*worker, core.Delivery) core.Verdict // instead of the registry
+	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then
+	slots   func(int) int
+	system  func(*conformance.System, *system) // alters what the suite is given
+
+	anyQueue, keepUnique, fetchAfterStop bool
+	shared                               bool // one store for all namespaces
+}
+
+func (b *bug) idKey(in core.Intent) string {
+	if b.id != nil {
+		return b.id(in)
+	}
+	return in.ID
+}
+
+func (b *bug) uniqueKey(in core.Intent) string {
+	if in.Options.Unique == "" {
+		return ""
+	}
+	if b.key != nil {
+		return b.key(in)
+	}
+	return in.Task + "\n" + in.Options.Queue + "\n" + in.Options.Unique
+}
+
+// system is one executor with its worker.
+type system struct {
+	store *store
+	bug   *bug
+	setup conformance.Setup
+
+	mu     sync.Mutex
+	closed bool
+	worker *worker
+}
+
+// referenceCaps is what the correct system declares: everything.
+func referenceCaps() core.Capabilities {
+	caps := core.Capabilities{
+		Executor: "reference", Options: map[core.OptionName]core.Claim{}, Delivery: core.AtLeastOnce, Durability: core.InBroker,
+		Order: core.FIFO, Batch: core.AtomicBatch, Ranking: core.Strict, PriorityLevels: 10, MaxPayload: 192 << 10,
+		IDWindow:        core.Window{Kind: core.FixedWindow, For: idWindow, Survives: core.SurvivesRestart},
+		DefaultAttempts: defaultAttempts,
+	}
+	for _, o := range core.PortableOptions() {
+		caps.Options[o] = core.Claim{Support: core.Native}
+	}
+	return caps
+}
+
+// world keeps the stores of one harness, by namespace.
+type world struct {
+	mu     sync.Mutex
+	bug    *bug
+	stores map[place]*store
+}
+
+// place is where a store is: checks never share one, whose channels belong to
+// the bubble that they were made in.
+type place struct {
+	check     conformance.T
+	namespace string
+}
+
+func (w *world) store(t conformance.T, namespace string) *store {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.bug.shared {
+		namespace = ""
+	}
+	s := w.stores[place{t, namespace}]
+	if s == nil {
+		s = newStore(w.bug)
+		w.stores[place{t, namespace}] = s
+	}
+	return s
+}
+
+// queueHarness is the harness of a reference system with a bug.
+func queueHarness(b bug) conformance.Harness {
+	w := &world{bug: &b, stores: map[place]*store{}}
+	return conformance.Harness{
+		Subject:  conformance.Subject{Module: "reference"},
+		InBubble: true,
+		New:      func(t conformance.T, s conformance.Setup) conformance.System { return w.open(t, s) },
+	}
+}
+
+func (w *world) open(t conformance.T, setup conformance.Setup) conformance.System {
+	b := w.bug
+	sys := &system{store: w.store(t, setup.Namespace), bug: b, setup: setup}
+	caps := referenceCaps()
+	if b.caps != nil {
+		b.caps(&caps)
+	}
+	bare := core.Executor(sys.execute)
+	if b.inner != nil {
+		bare = b.inner(bare, sys)
+	}
+	exec := core.Guard(caps, bare)
+	if b.outer != nil {
+		exec = b.outer(exec, sys)
+	}
+	if !setup.Paused {
+		sys.start()
+	}
+	out := conformance.System{
+		Exec: exec, Caps: caps, Stop: sys.stop, StopAccepting: true, Kill: sys.kill,
+		Start:   func(context.Context) error { sys.start(); return nil },
+		Stored:  func(context.Context) ([]conformance.Record, error) { return sys.store.records(), nil },
+		Corrupt: func(_ context.Context, task string) error { sys.corrupt(task); return nil },
+	}
+	if b.system != nil {
+		b.system(&out, sys)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		sys.stop(ctx) //nolint:errcheck // the checks judge Stop; this only frees what is left
+	})
+	return out
+}
+
+func (sys *system) start() {
+	sys.mu.Lock()
+	defer sys.mu.Unlock()
+	if sys.worker == nil && !sys.closed {
+		sys.worker = startWorker(sys.store, sys.setup, sys.bug)
+	}
+}
+
+func (sys *system) execute(ctx context.Context, intents ...core.Intent) error {
+	if err := ctx.Err(); err != nil {
+		return core.Combine(outcomes(intents, core.NotSent, err))
+	}
+	sys.mu.Lock()
+	closed := sys.closed
+	sys.mu.Unlock()
+	if closed {
+		return core.Combine(outcomes(intents, core.NotSent, core.ErrClosed))
+	}
+	s := sys.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	out := make([]core.Outcome, len(intents))
+	for i := range intents {
+		out[i] = s.add(intents[i], now)
+	}
+	return core.Combine(out)
+}
+
+func outcomes(intents []core.Intent, state core.State, err error) []core.Outcome {
+	out := make([]core.Outcome, len(intents))
+	for i := range intents {
+		out[i] = core.Outcome{ID: intents[i].ID, State: state, Err: err}
+	}
+	return out
+}
+
+func (sys *system) stop(ctx context.Context) error {
+	sys.mu.Lock()
+	sys.closed = true
+	w := sys.worker
+	sys.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.stop(ctx)
+}
+
+func (sys *system) kill() error {
+	sys.mu.Lock()
+	sys.closed = true
+	w := sys.worker
+	sys.mu.Unlock()
+	if w != nil {
+		w.kill()
+	}
+	return nil
+}
+
+func (sys *system) corrupt(task string) {
+	s := sys.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextSeq++
+	j := &job{in: core.Intent{Task: task, ID: "poison"}, rank: 5, seq: s.nextSeq, attempt: 1, poison: true}
+	s.all = append(s.all, j)
+	s.put(j, time.Now())
+}
+
+// inlineHarness is the harness of the simplest executor, which runs each job
+// before it returns.
+func inlineHarness(caps core.Capabilities, change func(core.Executor, *core.Registry) core.Executor) conformance.Harness {
+	return conformance.Harness{
+		Subject:  conformance.Subject{Module: "inline"},
+		InBubble: true,
+		New: func(t conformance.T, s conformance.Setup) conformance.System {
+			exec := core.Each(caps, func(ctx context.Context, in core.Intent) error { return runHere(ctx, s.Registry, in) })
+			if change != nil {
+				exec = change(exec, s.Registry)
+			}
+			return conformance.System{Exec: exec, Caps: caps, Inline: true}
+		},
+	}
+}
+
+func runHere(ctx context.Context, reg *core.Registry, in core.Intent) error {
+	v := reg.Perform(core.WithoutValues(ctx), in.Delivery())
+	if v.Action == core.Done {
+		return nil
+	}
+	state := core.Failed
+	if v.Unhandled() {
+		state = core.Rejected
+	}
+	return core.Combine([]core.Outcome{{ID: in.ID, State: state, Err: v.Err}})
+}
+
+// inlineCaps are those of an executor that runs jobs in place.
+func inlineCaps() core.Capabilities {
+	native := core.Claim{Support: core.Native}
+	return core.Capabilities{
+		Executor: "inline", Delivery: core.AtMostOnce, Durability: core.InProcess, Order: core.FIFO, DefaultAttempts: 1,
+		Options: map[core.OptionName]core.Claim{
+			core.OptionQueue: native, core.OptionTimeout: native, core.OptionDeadline: native, core.OptionID: native, core.OptionHeader: native,
+			core.OptionPriority: {Support: core.NotApplicable, Reason: "no job ever waits"},
+		},
+	}
+}

@@ -1,0 +1,188 @@
+package conformance
+
+import (
+	"encoding/json"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+// Level groups checks by what they need and how long they take.
+type Level string
+
+// The levels, each of which is a profile of the report.
+const (
+	Core    Level = "core"    // every executor must pass
+	Options Level = "options" // per dispatch option
+	Faults  Level = "faults"  // broken connections, killed workers
+	Soak    Level = "soak"    // long; on demand only
+)
+
+// Verdict is what a check found. The list is closed.
+type Verdict string
+
+// The verdicts.
+const (
+	Pass              Verdict = "pass"
+	Fail              Verdict = "fail"
+	RefusedAsDeclared Verdict = "refused-as-declared" // the option is refused, loudly, as the executor claims
+	NotApplicable     Verdict = "not-applicable"      // there is nothing here that could hold or break
+	NotRun            Verdict = "not-run"             // the harness lacks what the check needs
+	Inconclusive      Verdict = "inconclusive"        // it ran, but what it provokes did not happen
+	Waived            Verdict = "waived"              // it failed, and a waiver excuses it
+	Error             Verdict = "error"               // the harness or the suite broke
+)
+
+// Kind tells how a check failed.
+type Kind string
+
+// The kinds of [Fail].
+const (
+	Assertion Kind = "assertion" // the check found what it looks for
+	Panicked  Kind = "panic"     // the executor panicked
+	TimedOut  Kind = "timeout"   // the check did not come to its end
+)
+
+// Result is what one check found. Want and Got are set on a Fail, Reason where
+// a verdict needs one.
+type Result struct {
+	ID       string         `json:"id"`
+	Case     string         `json:"case,omitempty"` // an option, where a check has one part for each
+	Level    Level          `json:"level"`
+	Title    string         `json:"title"`
+	Verdict  Verdict        `json:"verdict"`
+	Kind     Kind           `json:"kind,omitempty"`
+	Want     string         `json:"want,omitempty"`
+	Got      string         `json:"got,omitempty"`
+	Why      string         `json:"why,omitempty"` // why it matters
+	Reason   string         `json:"reason,omitempty"`
+	Repro    string         `json:"repro,omitempty"`
+	Millis   int64          `json:"ms"`
+	Seed     uint64         `json:"seed"`
+	Witness  map[string]int `json:"witness,omitempty"` // how often what was provoked did happen
+	Evidence *Tally         `json:"evidence,omitempty"`
+	History  string         `json:"history,omitempty"` // the file that holds it
+	Waiver   *Waiver        `json:"waiver,omitempty"`
+	Log      []string       `json:"log,omitempty"`
+	Leaked   bool           `json:"leaked,omitempty"` // goroutines were left behind
+
+	events []Event
+}
+
+// Name is the check's ID, and its case after a slash.
+func (r *Result) Name() string {
+	if r.Case == "" {
+		return r.ID
+	}
+	return r.ID + "/" + r.Case
+}
+
+// Outcome sums up the results of a level.
+type Outcome string
+
+// The outcomes, from best to worst.
+const (
+	Success Outcome = "success"
+	Partial Outcome = "partial" // something was not run, was waived or could not be decided
+	Failure Outcome = "failure"
+	Broken  Outcome = "error" // harness or suite broke, or nothing ran
+)
+
+// ExitCode is what a program should end with.
+func (o Outcome) ExitCode() int {
+	return map[Outcome]int{Success: 0, Failure: 1, Partial: 2}[o] + map[Outcome]int{Broken: 3}[o]
+}
+
+// Report is what [Check] returns, and the file conformance.json.
+type Report struct {
+	Schema  string             `json:"schema"`
+	Made    time.Time          `json:"made"`
+	Subject Subject            `json:"subject"`
+	Env     Env                `json:"env"`
+	Harness map[string]any     `json:"harness"` // its settings, so that every relaxation shows
+	Claims  *core.Capabilities `json:"claims,omitempty"`
+	Results []Result           `json:"results"`
+	Summary map[Level]Outcome  `json:"summary"`
+}
+
+// Env is where the suite ran.
+type Env struct {
+	Go     string `json:"go"`
+	OS     string `json:"os"`
+	Arch   string `json:"arch"`
+	CPUs   int    `json:"cpus"`
+	Seed   uint64 `json:"seed"`
+	WallMs int64  `json:"wallMs"`
+}
+
+const schema = "conformance-report/v1"
+
+func newReport(h *Harness, seed uint64) *Report {
+	return &Report{
+		Schema: schema, Made: time.Now().UTC().Round(time.Second), Subject: h.Subject,
+		Env: Env{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Seed: seed},
+		Harness: map[string]any{
+			"scale": h.scale(), "settle": h.Settle.String(), "skew": h.Skew.String(), "rewritesJSON": h.RewritesJSON,
+			"inBubble": h.InBubble, "waivers": len(h.Waivers),
+		},
+	}
+}
+
+// finish sorts and sums up.
+func (r *Report) finish() {
+	slices.SortFunc(r.Results, func(a, b Result) int { return strings.Compare(a.Name(), b.Name()) })
+	r.Summary = map[Level]Outcome{}
+	rank := []Outcome{Success, Partial, Failure, Broken}
+	for i := range r.Results {
+		res := &r.Results[i]
+		o := Success
+		switch res.Verdict {
+		case NotRun, Inconclusive, Waived:
+			o = Partial
+		case Fail:
+			o = Failure
+		case Error:
+			o = Broken
+		}
+		if old, ok := r.Summary[res.Level]; !ok || slices.Index(rank, o) > slices.Index(rank, old) {
+			r.Summary[res.Level] = o
+		}
+	}
+}
+
+// Outcome is the worst outcome of all levels; without results it is Broken.
+func (r *Report) Outcome() Outcome {
+	worst := 0
+	rank := []Outcome{Success, Partial, Failure, Broken}
+	for _, o := range r.Summary {
+		worst = max(worst, slices.Index(rank, o))
+	}
+	if len(r.Results) == 0 {
+		return Broken
+	}
+	return rank[worst]
+}
+
+// Failed lists the names of the checks that failed, each ID once.
+func (r *Report) Failed() []string {
+	var ids []string
+	for i := range r.Results {
+		if r.Results[i].Verdict == Fail {
+			ids = append(ids, r.Results[i].ID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// WriteJSON writes the report in the schema conformance-report/v1.
+func (r *Report) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(r)
+}

@@ -1,0 +1,180 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+var uniqueChecks = []check{
+	{id: "P15", level: Options, run: uniqueKey,
+		title: "a second unfinished job of a unique key is a duplicate; other keys are not",
+		why:   "without it a double click is a double order"},
+	{id: "P16", level: Options, run: uniqueRace,
+		title: "fifty callers with one unique key make one job",
+		why:   "check-then-set lets the second through exactly when it matters"},
+	{id: "P17", level: Options, run: uniqueScope,
+		title: "a unique key holds per task and queue, until the job has finished for good or ill",
+		why:   "a key that is never released stops the work for ever, one released too soon doubles it"},
+	{id: "P19", level: Options, run: idWithUnique,
+		title: "ID and unique key each hold beside the other",
+		why:   "backends have one field for both"},
+}
+
+// uniqueSystem opens a system for jobs that must stay unfinished for a while.
+func uniqueSystem(p *probe, handlers ...core.Handler) *subject {
+	s := p.open(Setup{Slots: 8, Queues: []string{"", "left", "right"}}, handlers...)
+	s.need(core.OptionUnique)
+	if s.sys.Inline {
+		p.notApplicable("a job has finished before a second can be sent")
+	}
+	return s
+}
+
+// hold is a handler that runs until the channel is closed or the check is over.
+func (p *probe) hold(open <-chan struct{}) handler {
+	return func(r *run) error {
+		select {
+		case <-open:
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		case <-p.decided:
+		}
+		return nil
+	}
+}
+
+func (s *subject) wantState(what string, want core.State, j job) {
+	if o := s.send(single, j)[0]; o.State != want {
+		s.p.fail(what+": "+want.String(), "%v: %v", o.State, o.Err)
+	}
+}
+
+func uniqueKey(p *probe) {
+	s := uniqueSystem(p)
+	open := make(chan struct{})
+	first := s.make(p.hold(open), core.Unique("key"))
+	second := s.make(nil, core.Unique("key"))
+	other := s.make(nil, core.Unique("key2"))
+	s.wantState("the first of a key", core.Accepted, first)
+	s.wantState("the second of a key", core.Duplicate, second)
+	s.wantState("another key", core.Accepted, other)
+	s.awaitRuns([]job{first})
+	s.wantState("a further one while the first runs", core.Duplicate, s.make(nil, core.Unique("key")))
+	close(open)
+	s.awaitRuns([]job{other})
+	s.quiet()
+	if n := s.count(second.ref); n > 0 {
+		p.fail("a duplicate never runs", "%d runs", n)
+	}
+}
+
+func uniqueRace(p *probe) {
+	s := uniqueSystem(p)
+	open := make(chan struct{})
+	var accepted, dup atomic.Int64
+	jobs := make([]job, 50)
+	for i := range jobs {
+		jobs[i] = s.make(p.hold(open), core.Unique("raced"))
+	}
+	barrier := make(chan struct{})
+	time.AfterFunc(time.Millisecond, func() { close(barrier) })
+	p.together(len(jobs), func(i int) {
+		<-barrier
+		switch o := s.send(single, jobs[i])[0]; o.State {
+		case core.Accepted:
+			accepted.Add(1)
+		case core.Duplicate:
+			dup.Add(1)
+		default:
+			p.fail("accepted or duplicate", "%v: %v", o.State, o.Err)
+		}
+	})
+	p.sleep(p.settle() / 2)
+	close(open)
+	s.quiet()
+	n, _ := s.ran(refsOf(jobs))
+	if accepted.Load() != 1 || n != 1 {
+		p.fail("one accepted and one run of fifty", "%d accepted, %d duplicates, %d ran", accepted.Load(), dup.Load(), n)
+	}
+}
+
+func uniqueScope(p *probe) {
+	otherTask := core.NewTask("conformance.unique", func(context.Context, string) error { return nil })
+	s := uniqueSystem(p, otherTask.Handler())
+	open := make(chan struct{})
+	key := func(k string) core.Option { return core.Unique(k) }
+	s.wantState("the first of a key", core.Accepted, s.make(p.hold(open), key("scope")))
+	in, err := otherTask.Intent("same key", key("scope"))
+	if err != nil {
+		p.broken("intent: %v", err)
+	}
+	s.wantState("the same key of another task", core.Accepted, job{s.newRef(), in})
+	if s.honours(core.OptionQueue) {
+		s.wantState("the same key in another queue", core.Accepted, s.make(nil, key("scope"), core.Queue("left")))
+	}
+	close(open)
+
+	// Released by success.
+	done := s.make(nil, key("done"))
+	s.accept(single, done)
+	s.awaitEnd(done, 1, p.patience())
+	s.becomesFree("after success", "done")
+	// Released by failure for good.
+	dead := s.make(func(*run) error { return core.Permanent(errOnPurpose) }, key("dead"))
+	s.accept(single, dead)
+	s.awaitEnd(dead, 1, p.patience())
+	s.becomesFree("after a permanent failure", "dead")
+	// Held while it waits to run, and between attempts.
+	if s.honours(core.OptionDelay) {
+		s.accept(single, s.make(nil, key("delayed"), core.Delay(time.Hour)))
+		s.wantState("the second of a delayed one", core.Duplicate, s.make(nil, key("delayed")))
+	}
+	if s.honours(core.OptionMaxAttempts) && s.honours(core.OptionBackoff) {
+		retried := s.make(failing, key("retried"), core.MaxAttempts(3), core.Backoff(core.Fixed(time.Hour)))
+		s.accept(single, retried)
+		s.awaitEnd(retried, 1, p.patience())
+		p.sleep(p.settle() / 4)
+		s.wantState("the second of one that waits for its retry", core.Duplicate, s.make(nil, key("retried")))
+	}
+}
+
+// becomesFree waits until a key can be used again: the worker may need a moment
+// between the handler's end and the release.
+func (s *subject) becomesFree(when, key string) {
+	step := max(s.p.patience()/50, 1)
+	for waited := time.Duration(0); ; waited += step {
+		o := s.send(single, s.make(nil, core.Unique(key)))[0]
+		if o.State == core.Accepted {
+			return
+		}
+		if o.State != core.Duplicate || waited > s.p.patience() {
+			s.p.fail("the key is free "+when, "%v: %v, after %v", o.State, o.Err, waited)
+		}
+		s.p.sleep(step)
+	}
+}
+
+func idWithUnique(p *probe) {
+	s := uniqueSystem(p)
+	s.need(core.OptionID)
+	if s.caps.IDWindow.Kind == core.NoWindow {
+		p.notApplicable("IDs are not remembered")
+	}
+	open := make(chan struct{})
+	id := func(n int) core.Option { return core.ID(fmt.Sprintf("%s-%d", s.setup.Namespace, n)) }
+	s.wantState("the first", core.Accepted, s.make(p.hold(open), id(1), core.Unique("k1")))
+	s.wantState("same ID, same key", core.Duplicate, s.make(nil, id(1), core.Unique("k1")))
+	s.wantState("same ID, other key", core.Duplicate, s.make(nil, id(1), core.Unique("k2")))
+	s.wantState("other ID, same key", core.Duplicate, s.make(nil, id(2), core.Unique("k1")))
+	s.wantState("other ID, other key", core.Accepted, s.make(nil, id(3), core.Unique("k3")))
+	s.wantState("the ID alone", core.Duplicate, s.make(nil, id(1)))
+	close(open)
+	s.quiet()
+	if t := tally(p.hist.all()); t.Ran != 3 {
+		p.fail("two jobs and the marker run", "%d", t.Ran)
+	}
+}
