@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -213,16 +214,26 @@ func (c checker) one(in *Intent) error {
 }
 
 func (c checker) beyondOptions(in *Intent) error {
-	if most := c.caps.MaxPayload; most > 0 && len(in.payload) > most {
+	if most := c.caps.MaxPayload; most > 0 && len(in.held().payload) > most {
 		return &markedError{
-			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.payload), c.caps.Executor, most),
+			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.held().payload), c.caps.Executor, most),
 			mark: ErrTooLarge,
 		}
 	}
 	if c.caps.Refuse != nil {
-		return c.caps.Refuse(*in)
+		return c.refuse(in)
 	}
 	return nil
+}
+
+// refuse contains a panic of Refuse: an intent that was not judged is refused.
+func (c checker) refuse(in *Intent) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return sound(c.caps.Refuse(*in))
 }
 
 func (c checker) option(in *Intent, name OptionName) error {
@@ -230,14 +241,16 @@ func (c checker) option(in *Intent, name OptionName) error {
 		return &OptionError{Option: name, Executor: c.caps.Executor, Reason: fmt.Sprintf(format, args...)}
 	}
 	if name == OptionNative {
-		for _, n := range in.native {
+		for _, n := range in.held().native {
 			if n.executor != c.caps.Executor {
 				return refuse("it is one of %s alone", n.executor)
 			}
 		}
 	}
 	claim := c.caps.Options[name]
-	if claim.Support == Refused {
+	switch claim.Support {
+	case Native, Emulated, NotApplicable:
+	default:
 		return refuse("%s", claim.Reason)
 	}
 	if claim.Most > 0 && name == OptionMaxAttempts && in.Options.MaxAttempts > claim.Most {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -19,6 +20,8 @@ type Task[A any] struct {
 	err      error    // what is wrong with the declaration
 }
 
+var errZeroTask = invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+
 // DeclareTask names a task and gives its default options. A bad name or option
 // does not panic, since tasks are package variables: it is returned by
 // [Task.Intent] and, through [Handle], by [NewRegistry].
@@ -32,7 +35,7 @@ func DeclareTask[A any](name string, defaults ...Option) Task[A] {
 			break
 		}
 		if err := t.defaults.apply(&defaults[i]); err != nil {
-			t.err = fmt.Errorf("airlock: task %s: default: %w", clip(name), err)
+			t.err = about("task "+name+": default", err)
 		}
 	}
 	if t.err == nil && t.defaults.id != "" {
@@ -64,7 +67,7 @@ func (t Task[A]) Codec(c Codec) Task[A] {
 	t.codec = c
 	if t.handler != nil {
 		h := *t.handler
-		h.codec = c
+		h.codec, h.err = c, t.err
 		t.handler = &h
 	}
 	return t
@@ -91,26 +94,26 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	if t.err != nil {
 		return Intent{}, t.err
 	}
-	if t.codec == nil {
-		return Intent{}, invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	if t.name == "" {
+		return Intent{}, errZeroTask
 	}
 	s := t.defaults
 	for i := range opts {
 		if err := s.apply(&opts[i]); err != nil {
-			return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+			return Intent{}, about("task "+t.name, err)
 		}
 	}
 	now := time.Now()
 	if err := s.resolve(now); err != nil {
-		return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+		return Intent{}, about("task "+t.name, err)
 	}
 	payload, err := encode(t.codec, args)
 	if err != nil {
-		return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+		return Intent{}, about("task "+t.name, err)
 	}
 	in := Intent{
 		ID: s.id, Task: t.name, Options: s.Options,
-		payload: payload, headers: s.headers, native: s.native, handler: t.handler,
+		content: hide(content{payload: payload, headers: s.headers, native: s.native, handler: t.handler}),
 	}
 	if in.ID == "" {
 		in.ID, in.generated = newID(now), true
@@ -138,7 +141,7 @@ func (t Task[A]) Args(in Intent) (args A, err error) {
 			}
 		}
 	}()
-	if err := t.codec.Decode(in.payload, &args); err != nil {
+	if err := t.codec.Decode(in.held().payload, &args); err != nil {
 		return args, fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err))
 	}
 	return args, nil
@@ -148,21 +151,36 @@ func (t Task[A]) Args(in Intent) (args A, err error) {
 func encode(c Codec, args any) (payload []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			p := &PanicError{Value: v, Stack: debug.Stack()}
-			payload, err = nil, &markedError{
-				text: fmt.Sprintf("airlock: encoding arguments of type %T panicked", args), mark: ErrInvalid, cause: p,
-			}
+			payload, err = nil, codecPanic("encoding", args, v)
 		}
 	}()
 	payload, err = c.Encode(args)
 	return payload, asInvalid(err)
 }
 
+// decode contains the panics of a codec, and of the Unmarshalers below it.
+func decode[A any](c Codec, payload []byte, args *A) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = codecPanic("decoding", args, v)
+		}
+	}()
+	return asInvalid(c.Decode(payload, args))
+}
+
+// codecPanic leaves the panic's value out of its text: it may hold arguments.
+func codecPanic(doing string, args, v any) error {
+	return &markedError{
+		text: fmt.Sprintf("airlock: %s arguments of type %T panicked", doing, args),
+		mark: ErrInvalid, cause: &PanicError{Value: v, Stack: debug.Stack()},
+	}
+}
+
 func asInvalid(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(*markedError); ok {
+	if errors.Is(err, ErrInvalid) {
 		return err
 	}
 	return &markedError{text: err.Error(), mark: ErrInvalid, cause: err}
@@ -190,15 +208,15 @@ func Handle[A any](t Task[A], fn func(ctx context.Context, args A) error) Handle
 	h := Handler{name: t.name, codec: t.codec, err: t.err}
 	switch {
 	case h.err != nil:
-	case t.codec == nil:
-		h.err = invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	case t.name == "":
+		h.err = errZeroTask
 	case fn == nil:
 		h.err = invalidf("task %s: nil handler", clip(t.name))
 	}
 	h.call = func(ctx context.Context, codec Codec, payload []byte) error {
 		var args A
-		if err := codec.Decode(payload, &args); err != nil {
-			return Permanent(fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err)))
+		if err := decode(codec, payload, &args); err != nil {
+			return Permanent(about("task "+t.name, err))
 		}
 		return fn(ctx, args)
 	}
