@@ -2,7 +2,6 @@ package core
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"strconv"
 	"time"
@@ -148,12 +147,12 @@ func (w *wireEnvelope) envelope() (Envelope, error) {
 	}
 	if e.ID != "" {
 		if err := checkID(e.ID); err != nil {
-			return Envelope{}, fmt.Errorf("airlock: malformed envelope: %w", err)
+			return Envelope{}, about("malformed envelope", err)
 		}
 	}
 	o := Options{MaxAttempts: e.MaxAttempts, Backoff: e.Backoff, Timeout: e.Timeout, Unique: e.Unique}
 	if err := o.check(); err != nil {
-		return Envelope{}, fmt.Errorf("airlock: malformed envelope: %w", err)
+		return Envelope{}, about("malformed envelope", err)
 	}
 	return e, nil
 }
@@ -222,14 +221,14 @@ func DecodeIntent(data []byte) (Intent, error) {
 		in.payload = []byte{}
 	}
 	if err := in.validate(); err != nil {
-		return Intent{}, fmt.Errorf("airlock: malformed intent: %w", err)
+		return Intent{}, about("malformed intent", err)
 	}
 	for k, v := range e.Headers.All() {
 		if err := checkHeaderKey(k); err != nil {
-			return Intent{}, fmt.Errorf("airlock: malformed intent: %w", err)
+			return Intent{}, about("malformed intent", err)
 		}
 		if err := checkHeaderValue(k, v); err != nil {
-			return Intent{}, fmt.Errorf("airlock: malformed intent: %w", err)
+			return Intent{}, about("malformed intent", err)
 		}
 	}
 	return in, nil

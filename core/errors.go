@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The errors that tell callers apart what happened. Each is found with
@@ -78,18 +79,31 @@ func (e *OptionError) Is(target error) bool { return target == ErrUnsupported }
 // and may have a cause, which its text leaves out when it could show arguments.
 type markedError struct {
 	text  string
-	mark  error
-	cause error
+	mark  error // may be nil if there is a cause
+	cause error // may be nil if there is a mark
 }
 
 func (e *markedError) Error() string { return e.text }
 
 func (e *markedError) Unwrap() []error {
-	if e.cause == nil {
+	switch {
+	case e.cause == nil:
 		return []error{e.mark}
+	case e.mark == nil:
+		return []error{e.cause}
 	}
 	return []error{e.mark, e.cause}
 }
+
+// about wraps err with what it is about, and keeps the prefix of the package at
+// the front, once.
+func about(subject string, err error) error {
+	return &markedError{text: "airlock: " + subject + ": " + unprefixed(err), cause: err}
+}
+
+// unprefixed is the text of err, to stand inside another message. Unlike
+// err.Error it survives an error whose Error panics.
+func unprefixed(err error) string { return strings.TrimPrefix(fmt.Sprint(err), "airlock: ") }
 
 func invalidf(format string, args ...any) error {
 	return &markedError{text: "airlock: " + fmt.Sprintf(format, args...), mark: ErrInvalid}

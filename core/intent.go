@@ -139,13 +139,13 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 	timed := false
 	for i := range opts {
 		if err := s.apply(&opts[i]); err != nil {
-			return Intent{}, fmt.Errorf("airlock: task %s: %w", in.Task, err)
+			return Intent{}, about("task "+in.Task, err)
 		}
 		timed = timed || opts[i].name == OptionDelay || opts[i].name == OptionDeadline
 	}
 	if timed {
 		if err := s.resolve(time.Now()); err != nil {
-			return Intent{}, fmt.Errorf("airlock: task %s: %w", in.Task, err)
+			return Intent{}, about("task "+in.Task, err)
 		}
 	}
 	in.Options, in.headers, in.native = s.Options, s.headers, s.native
@@ -180,10 +180,10 @@ func (in *Intent) validate() error {
 		return err
 	}
 	if err := checkID(in.ID); err != nil {
-		return fmt.Errorf("airlock: task %s: %w", in.Task, err)
+		return about("task "+in.Task, err)
 	}
 	if err := in.Options.check(); err != nil {
-		return fmt.Errorf("airlock: task %s: %w", in.Task, err)
+		return about("task "+in.Task, err)
 	}
 	return nil
 }

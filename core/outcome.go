@@ -142,7 +142,7 @@ func (e *DispatchError) Error() string {
 	}
 	fmt.Fprintf(&b, ": %v", first.State)
 	if first.Err != nil && first.Err != first.State.sentinel() {
-		fmt.Fprintf(&b, ": %v", first.Err)
+		b.WriteString(": " + unprefixed(first.Err))
 	}
 	return b.String()
 }

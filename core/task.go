@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -32,7 +33,7 @@ func DeclareTask[A any](name string, defaults ...Option) Task[A] {
 			break
 		}
 		if err := t.defaults.apply(&defaults[i]); err != nil {
-			t.err = fmt.Errorf("airlock: task %s: default: %w", clip(name), err)
+			t.err = about("task "+name+": default", err)
 		}
 	}
 	if t.err == nil && t.defaults.id != "" {
@@ -97,16 +98,16 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	s := t.defaults
 	for i := range opts {
 		if err := s.apply(&opts[i]); err != nil {
-			return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+			return Intent{}, about("task "+t.name, err)
 		}
 	}
 	now := time.Now()
 	if err := s.resolve(now); err != nil {
-		return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+		return Intent{}, about("task "+t.name, err)
 	}
 	payload, err := encode(t.codec, args)
 	if err != nil {
-		return Intent{}, fmt.Errorf("airlock: task %s: %w", t.name, err)
+		return Intent{}, about("task "+t.name, err)
 	}
 	in := Intent{
 		ID: s.id, Task: t.name, Options: s.Options,
@@ -162,7 +163,7 @@ func asInvalid(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(*markedError); ok {
+	if errors.Is(err, ErrInvalid) {
 		return err
 	}
 	return &markedError{text: err.Error(), mark: ErrInvalid, cause: err}
@@ -198,7 +199,7 @@ func Handle[A any](t Task[A], fn func(ctx context.Context, args A) error) Handle
 	h.call = func(ctx context.Context, codec Codec, payload []byte) error {
 		var args A
 		if err := codec.Decode(payload, &args); err != nil {
-			return Permanent(fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err)))
+			return Permanent(about("task "+t.name, asInvalid(err)))
 		}
 		return fn(ctx, args)
 	}

@@ -141,7 +141,7 @@ func (d *Delivery) judge(err error) (v Verdict) {
 		if bad == nil {
 			return Verdict{Action: Dead, Err: d.pastDeadline(err)}
 		}
-		err = fmt.Errorf("airlock: task %s: %w", d.Task, bad)
+		err = about("task "+d.Task, bad)
 	}
 	switch wait := d.Backoff.Wait(max(d.Attempt, 1)); {
 	case IsPermanent(err):
