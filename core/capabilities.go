@@ -213,9 +213,9 @@ func (c checker) one(in *Intent) error {
 }
 
 func (c checker) beyondOptions(in *Intent) error {
-	if most := c.caps.MaxPayload; most > 0 && len(in.payload) > most {
+	if most := c.caps.MaxPayload; most > 0 && len(in.held().payload) > most {
 		return &markedError{
-			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.payload), c.caps.Executor, most),
+			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.held().payload), c.caps.Executor, most),
 			mark: ErrTooLarge,
 		}
 	}
@@ -230,7 +230,7 @@ func (c checker) option(in *Intent, name OptionName) error {
 		return &OptionError{Option: name, Executor: c.caps.Executor, Reason: fmt.Sprintf(format, args...)}
 	}
 	if name == OptionNative {
-		for _, n := range in.native {
+		for _, n := range in.held().native {
 			if n.executor != c.caps.Executor {
 				return refuse("it is one of %s alone", n.executor)
 			}

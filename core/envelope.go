@@ -34,7 +34,7 @@ func (in Intent) Envelope() Envelope {
 	o := &in.Options
 	return Envelope{
 		ID: in.ID, MaxAttempts: o.MaxAttempts, Backoff: o.Backoff, Timeout: o.Timeout,
-		Deadline: o.Deadline, Unique: o.Unique, Headers: in.headers,
+		Deadline: o.Deadline, Unique: o.Unique, Headers: in.held().headers,
 	}
 }
 
@@ -176,17 +176,17 @@ func EncodeIntent(in Intent) ([]byte, error) {
 	if err := in.validate(); err != nil {
 		return nil, err
 	}
-	if len(in.native) > 0 {
+	if len(in.held().native) > 0 {
 		return nil, invalidf("task %s: an intent with native options cannot be encoded", in.Task)
 	}
 	o := &in.Options
 	w := wireIntent{
 		wireEnvelope: wireEnvelope{
 			V: envelopeVersion, ID: in.ID, MaxAttempts: o.MaxAttempts, Timeout: wireDuration(o.Timeout),
-			Deadline: o.Deadline, Unique: o.Unique, Headers: maps.Collect(in.headers.All()),
+			Deadline: o.Deadline, Unique: o.Unique, Headers: maps.Collect(in.held().headers.All()),
 		},
 		Task: in.Task, Generated: in.generated, Queue: o.Queue, Priority: o.Priority, At: o.At,
-		Payload: in.payload,
+		Payload: in.held().payload,
 	}
 	if !o.Backoff.IsZero() {
 		w.Backoff = []wireDuration{wireDuration(o.Backoff.First), wireDuration(o.Backoff.Max)}
@@ -210,15 +210,15 @@ func DecodeIntent(data []byte) (Intent, error) {
 	if err != nil {
 		return Intent{}, err
 	}
+	if w.Payload == nil {
+		w.Payload = []byte{}
+	}
 	in := Intent{
-		ID: e.ID, Task: w.Task, generated: w.Generated, payload: w.Payload, headers: e.Headers,
+		ID: e.ID, Task: w.Task, generated: w.Generated, content: hide(content{payload: w.Payload, headers: e.Headers}),
 		Options: Options{
 			Queue: w.Queue, Priority: w.Priority, At: w.At.UTC(), MaxAttempts: e.MaxAttempts, Backoff: e.Backoff,
 			Timeout: e.Timeout, Deadline: e.Deadline.UTC(), Unique: e.Unique,
 		},
-	}
-	if in.payload == nil {
-		in.payload = []byte{}
 	}
 	if err := in.validate(); err != nil {
 		return Intent{}, about("malformed intent", err)

@@ -2,6 +2,8 @@ package core
 
 import (
 	"cmp"
+	"fmt"
+	"io"
 	"iter"
 	"slices"
 )
@@ -9,7 +11,12 @@ import (
 // Headers are an intent's or a job's headers: a small immutable map from key
 // to value, ordered by key. Keys are case-sensitive. The zero value is empty.
 // A Headers value may be kept and shared.
-type Headers struct{ list []header }
+//
+// Printed or logged it shows its keys, never its values: they carry credentials.
+type Headers struct {
+	_      [0]func() // no ==
+	sorted hidden[[]header]
+}
 
 type header struct{ key, value string }
 
@@ -25,17 +32,26 @@ func NewHeaders(m map[string]string) Headers {
 		list = append(list, header{k, v})
 	}
 	slices.SortFunc(list, func(a, b header) int { return cmp.Compare(a.key, b.key) })
-	return Headers{list}
+	return makeHeaders(list)
+}
+
+func makeHeaders(list []header) Headers { return Headers{sorted: hide(list)} }
+
+func (h Headers) list() []header {
+	if list := h.sorted.get(); list != nil {
+		return *list
+	}
+	return nil
 }
 
 func (h Headers) find(key string) (int, bool) {
-	return slices.BinarySearchFunc(h.list, key, func(e header, k string) int { return cmp.Compare(e.key, k) })
+	return slices.BinarySearchFunc(h.list(), key, func(e header, k string) int { return cmp.Compare(e.key, k) })
 }
 
 // Get returns the value of a key, "" if there is none.
 func (h Headers) Get(key string) string {
 	if i, ok := h.find(key); ok {
-		return h.list[i].value
+		return h.list()[i].value
 	}
 	return ""
 }
@@ -47,12 +63,12 @@ func (h Headers) Has(key string) bool {
 }
 
 // Len returns the number of headers.
-func (h Headers) Len() int { return len(h.list) }
+func (h Headers) Len() int { return len(h.list()) }
 
 // All yields every key and value, ordered by key.
 func (h Headers) All() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for _, e := range h.list {
+		for _, e := range h.list() {
 			if !yield(e.key, e.value) {
 				return
 			}
@@ -63,22 +79,35 @@ func (h Headers) All() iter.Seq2[string, string] {
 // Size returns the bytes of all keys and values together.
 func (h Headers) Size() int {
 	n := 0
-	for _, e := range h.list {
+	for _, e := range h.list() {
 		n += len(e.key) + len(e.value)
 	}
 	return n
+}
+
+// Format prints the keys for every verb, so that no verb can print the values.
+func (h Headers) Format(s fmt.State, _ rune) {
+	sep := "headers["
+	for key := range h.All() {
+		io.WriteString(s, sep+clip(key)) // fmt keeps it
+		sep = " "
+	}
+	if h.Len() == 0 {
+		io.WriteString(s, sep) // fmt keeps it
+	}
+	io.WriteString(s, "]") // fmt keeps it
 }
 
 // with returns h and one more header; h itself is not changed.
 func (h Headers) with(key, value string) Headers {
 	i, found := h.find(key)
 	if found {
-		list := slices.Clone(h.list)
+		list := slices.Clone(h.list())
 		list[i].value = value
-		return Headers{list}
+		return makeHeaders(list)
 	}
-	list := make([]header, 0, len(h.list)+1)
-	list = append(list, h.list[:i]...)
+	list := make([]header, 0, len(h.list())+1)
+	list = append(list, h.list()[:i]...)
 	list = append(list, header{key, value})
-	return Headers{append(list, h.list[i:]...)}
+	return makeHeaders(append(list, h.list()[i:]...))
 }

@@ -22,18 +22,33 @@ type Intent struct {
 	Task    string  // the task's name
 	Options Options // the dispatch options, resolved
 
-	payload   []byte
-	headers   Headers
-	native    []nativeValue
-	handler   *Handler // of NewTask
-	generated bool     // nobody chose the ID
+	_         [0]func() // intents are told apart by their IDs, not by ==
+	content   hidden[content]
+	generated bool // nobody chose the ID
+}
+
+// content is what an intent must not show.
+type content struct {
+	payload []byte
+	headers Headers
+	native  []nativeValue
+	handler *Handler // of NewTask
+}
+
+var noContent content
+
+func (in *Intent) held() *content {
+	if c := in.content.get(); c != nil {
+		return c
+	}
+	return &noContent
 }
 
 // Payload returns the encoded arguments. The caller must not change them.
-func (in Intent) Payload() []byte { return in.payload }
+func (in Intent) Payload() []byte { return in.held().payload }
 
 // Headers returns the headers.
-func (in Intent) Headers() Headers { return in.headers }
+func (in Intent) Headers() Headers { return in.held().headers }
 
 // ChosenID reports whether the caller chose the ID, with [ID]. The same intent
 // sent again is a [Duplicate] if so, and [Accepted] again if the ID was
@@ -44,7 +59,7 @@ func (in *Intent) ChosenID() bool { return !in.generated }
 // the order given. See [NativeOption].
 func (in Intent) Native(executor string) []any {
 	var values []any
-	for _, n := range in.native {
+	for _, n := range in.held().native {
 		if n.executor == executor {
 			values = append(values, n.value)
 		}
@@ -75,9 +90,9 @@ func (in *Intent) has(name OptionName) bool {
 	case OptionUnique:
 		return o.Unique != ""
 	case OptionHeader:
-		return in.headers.Len() > 0
+		return in.held().headers.Len() > 0
 	case OptionNative:
-		return len(in.native) > 0
+		return len(in.held().native) > 0
 	}
 	return false
 }
@@ -85,8 +100,8 @@ func (in *Intent) has(name OptionName) bool {
 // bare reports that no option is set at all, as on most intents of a large
 // batch: what spares a Guard the look at each option.
 func (in *Intent) bare() bool {
-	o := &in.Options
-	return in.generated && len(in.headers.list) == 0 && len(in.native) == 0 &&
+	o, c := &in.Options, in.held()
+	return in.generated && c.headers.Len() == 0 && len(c.native) == 0 &&
 		o.Queue == "" && o.Priority == 0 && o.MaxAttempts == 0 && o.Timeout == 0 && o.Unique == "" &&
 		o.Backoff.IsZero() && o.At.IsZero() && o.Deadline.IsZero()
 }
@@ -121,9 +136,13 @@ func (in Intent) Without(names ...OptionName) Intent {
 		case OptionUnique:
 			o.Unique = unset.Unique
 		case OptionHeader:
-			in.headers = Headers{}
+			c := *in.held()
+			c.headers = Headers{}
+			in.content = hide(c)
 		case OptionNative:
-			in.native = nil
+			c := *in.held()
+			c.native = nil
+			in.content = hide(c)
 		}
 	}
 	return in
@@ -135,7 +154,8 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 	if err := in.validate(); err != nil {
 		return Intent{}, err
 	}
-	s := settings{Options: in.Options, headers: in.headers, native: slices.Clip(in.native)}
+	old := in.held()
+	s := settings{Options: in.Options, headers: old.headers, native: slices.Clip(old.native)}
 	timed := false
 	for i := range opts {
 		if err := s.apply(&opts[i]); err != nil {
@@ -148,7 +168,8 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 			return Intent{}, about("task "+in.Task, err)
 		}
 	}
-	in.Options, in.headers, in.native = s.Options, s.headers, s.native
+	in.Options = s.Options
+	in.content = hide(content{payload: old.payload, headers: s.headers, native: s.native, handler: old.handler})
 	if s.id != "" {
 		in.ID, in.generated = s.id, false
 	}
@@ -162,7 +183,7 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 // caller chose is returned as it is.
 func (in Intent) DeriveID(parent string, occurrence int) Intent {
 	if in.generated {
-		in.ID = derivedID([]byte(parent), []byte(in.Task), in.payload, strconv.AppendInt(nil, int64(occurrence), 10))
+		in.ID = derivedID([]byte(parent), []byte(in.Task), in.held().payload, strconv.AppendInt(nil, int64(occurrence), 10))
 	}
 	return in
 }
@@ -191,11 +212,12 @@ func (in *Intent) validate() error {
 // Delivery returns the intent as a first delivery of its job, for executors
 // that run jobs in this process.
 func (in Intent) Delivery() Delivery {
+	c := in.held()
 	return Delivery{
-		ID: in.ID, Task: in.Task, Payload: in.payload, Headers: in.headers,
+		ID: in.ID, Task: in.Task, Payload: c.payload, Headers: c.headers,
 		Queue: in.Options.Queue, Attempt: 1, MaxAttempts: in.Options.MaxAttempts,
 		Backoff: in.Options.Backoff, Timeout: in.Options.Timeout, Deadline: in.Options.Deadline,
-		handler: in.handler,
+		handler: c.handler,
 	}
 }
 

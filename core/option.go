@@ -1,6 +1,8 @@
 package core
 
 import (
+	"fmt"
+	"io"
 	"time"
 )
 
@@ -58,6 +60,16 @@ type Option struct {
 	num   int64
 	time  time.Time
 	value any
+}
+
+// Format prints what the option is, and the key of a header, but no value, for
+// every verb: headers carry credentials.
+func (o Option) Format(s fmt.State, _ rune) {
+	text := "option " + string(o.name)
+	if o.key != "" {
+		text += " " + clip(o.key)
+	}
+	io.WriteString(s, text) // fmt keeps it
 }
 
 // Queue names the queue: words of a-z and 0-9 joined by single - or _, at most

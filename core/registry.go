@@ -78,8 +78,8 @@ func (r *Registry) Check(intents ...Intent) error {
 	good := "" // a task name that has a handler here: most batches are of one task
 	for i := range intents {
 		in := &intents[i]
-		switch {
-		case in.handler != nil && in.handler.name == in.Task:
+		switch own := in.held().handler; {
+		case own != nil && own.name == in.Task:
 		case good != "" && in.Task == good:
 		case r.Handles(in.Task):
 			good = in.Task

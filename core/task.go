@@ -111,7 +111,7 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	}
 	in := Intent{
 		ID: s.id, Task: t.name, Options: s.Options,
-		payload: payload, headers: s.headers, native: s.native, handler: t.handler,
+		content: hide(content{payload: payload, headers: s.headers, native: s.native, handler: t.handler}),
 	}
 	if in.ID == "" {
 		in.ID, in.generated = newID(now), true
@@ -139,7 +139,7 @@ func (t Task[A]) Args(in Intent) (args A, err error) {
 			}
 		}
 	}()
-	if err := t.codec.Decode(in.payload, &args); err != nil {
+	if err := t.codec.Decode(in.held().payload, &args); err != nil {
 		return args, fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err))
 	}
 	return args, nil

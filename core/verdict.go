@@ -17,7 +17,7 @@ type Delivery struct {
 	ID      string  // the job's ID, from the Envelope or else the queue's own
 	Task    string  // the task's name
 	Queue   string  // "" if the backend has none
-	Payload []byte  // the encoded arguments; not changed by Perform
+	Payload []byte  `json:"-"` // the encoded arguments; not changed by Perform
 	Headers Headers // what the producer attached
 
 	Attempt     int           // which run this is, from 1; less counts as 1
