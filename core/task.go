@@ -149,14 +149,29 @@ func (t Task[A]) Args(in Intent) (args A, err error) {
 func encode(c Codec, args any) (payload []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			p := &PanicError{Value: v, Stack: debug.Stack()}
-			payload, err = nil, &markedError{
-				text: fmt.Sprintf("airlock: encoding arguments of type %T panicked", args), mark: ErrInvalid, cause: p,
-			}
+			payload, err = nil, codecPanic("encoding", args, v)
 		}
 	}()
 	payload, err = c.Encode(args)
 	return payload, asInvalid(err)
+}
+
+// decode contains the panics of a codec, and of the Unmarshalers below it.
+func decode[A any](c Codec, payload []byte, args *A) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = codecPanic("decoding", args, v)
+		}
+	}()
+	return asInvalid(c.Decode(payload, args))
+}
+
+// codecPanic leaves the panic's value out of its text: it may hold arguments.
+func codecPanic(doing string, args, v any) error {
+	return &markedError{
+		text: fmt.Sprintf("airlock: %s arguments of type %T panicked", doing, args),
+		mark: ErrInvalid, cause: &PanicError{Value: v, Stack: debug.Stack()},
+	}
 }
 
 func asInvalid(err error) error {
@@ -198,8 +213,8 @@ func Handle[A any](t Task[A], fn func(ctx context.Context, args A) error) Handle
 	}
 	h.call = func(ctx context.Context, codec Codec, payload []byte) error {
 		var args A
-		if err := codec.Decode(payload, &args); err != nil {
-			return Permanent(about("task "+t.name, asInvalid(err)))
+		if err := decode(codec, payload, &args); err != nil {
+			return Permanent(about("task "+t.name, err))
 		}
 		return fn(ctx, args)
 	}
