@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"sync"
@@ -24,8 +25,8 @@ type Codec interface {
 
 // JSON is the default codec: encoding/json, with four differences that keep
 // arguments exact. Strings that are not valid UTF-8 are refused where
-// encoding/json would replace their bytes; nesting that could not be decoded
-// again is refused; <, > and & stand as themselves; and a number that is
+// encoding/json would replace their bytes, both ways; nesting that could not be
+// decoded again is refused; <, > and & stand as themselves; and a number that is
 // decoded into an interface becomes a [json.Number], so that no digit is lost.
 // River stores payloads as jsonb, which needs JSON.
 var JSON Codec = jsonCodec{}
@@ -59,6 +60,8 @@ type jsonCodec struct{}
 // maxJSONDepth is where encoding/json's decoder gives up (its maxNestingDepth);
 // the encoder does not.
 const maxJSONDepth = 10000
+
+const jsonSpace = " \t\r\n"
 
 type jsonBuffer struct {
 	bytes.Buffer
@@ -95,8 +98,9 @@ func (jsonCodec) Encode(args any) ([]byte, error) {
 // checkJSON finds what encoding/json lets through but cannot give back.
 func checkJSON(out []byte, args any) error {
 	// Invalid bytes of a string come out as the six characters \ufffd; a true
-	// U+FFFD comes out as itself. A Marshaler may write either.
-	if bytes.Contains(out, []byte(`\ufffd`)) && hasInvalidString(reflect.ValueOf(args), 0) {
+	// U+FFFD comes out as itself. A Marshaler may write either, and a string may
+	// hold the six characters, so this is no more than a suspicion.
+	if bytes.Contains(out, []byte(`\ufffd`)) && newStringSearch().invalid(reflect.ValueOf(args)) {
 		return invalidf("arguments of type %T: a string is not valid UTF-8", args)
 	}
 	if !utf8.Valid(out) {
@@ -106,42 +110,6 @@ func checkJSON(out []byte, args any) error {
 		return invalidf("arguments of type %T: nested deeper than %d", args, maxJSONDepth)
 	}
 	return nil
-}
-
-// hasInvalidString looks for a string of invalid UTF-8 the way encoding/json
-// walks a value. It runs only on suspicion.
-func hasInvalidString(v reflect.Value, depth int) bool {
-	if depth > 2*maxJSONDepth {
-		return false
-	}
-	switch v.Kind() {
-	case reflect.String:
-		return !utf8.ValidString(v.String())
-	case reflect.Pointer, reflect.Interface:
-		return !v.IsNil() && hasInvalidString(v.Elem(), depth+1)
-	case reflect.Slice, reflect.Array:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return false
-		}
-		for i := range v.Len() {
-			if hasInvalidString(v.Index(i), depth+1) {
-				return true
-			}
-		}
-	case reflect.Map:
-		for it := v.MapRange(); it.Next(); {
-			if hasInvalidString(it.Key(), depth+1) || hasInvalidString(it.Value(), depth+1) {
-				return true
-			}
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if hasInvalidString(v.Field(i), depth+1) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func jsonEncodeError(err error) error {
@@ -163,10 +131,13 @@ func jsonEncodeError(err error) error {
 }
 
 func (jsonCodec) Decode(payload []byte, args any) error {
+	if !utf8.Valid(payload) {
+		return invalidf("payload cannot be decoded as JSON: it is not valid UTF-8")
+	}
 	dec := json.NewDecoder(bytes.NewReader(payload))
 	dec.UseNumber()
 	err := dec.Decode(args)
-	if err == nil && len(bytes.TrimSpace(payload[dec.InputOffset():])) > 0 {
+	if err == nil && len(bytes.Trim(payload[dec.InputOffset():], jsonSpace)) > 0 {
 		return invalidf("payload cannot be decoded as JSON: data after the value, at byte %d", dec.InputOffset())
 	}
 	if err == nil {
@@ -186,8 +157,10 @@ func (jsonCodec) Decode(payload []byte, args any) error {
 		text += fmt.Sprintf(" does not fit Go type %v", badType.Type)
 	case errors.As(err, &syntax):
 		text += fmt.Sprintf(": syntax error at byte %d of %d", syntax.Offset, len(payload))
-	case len(payload) == 0:
+	case errors.Is(err, io.EOF):
 		text += ": it is empty"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		text += ": it is cut off"
 	}
 	return &markedError{text: "airlock: " + text, mark: ErrInvalid, cause: err}
 }
