@@ -2,6 +2,7 @@ package core
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -193,7 +194,7 @@ func clip(s string) string {
 			b.WriteString("…")
 			break
 		}
-		if r == utf8.RuneError || r < ' ' || r == 0x7f || r == '"' {
+		if r == utf8.RuneError || r == '"' || !unicode.IsPrint(r) {
 			b.WriteByte('?')
 			continue
 		}
