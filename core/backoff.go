@@ -29,7 +29,10 @@ func (b BackoffPolicy) IsZero() bool { return b == BackoffPolicy{} }
 // It returns 0 if there is no policy.
 func (b BackoffPolicy) Wait(attempt int) time.Duration {
 	wait := b.First
-	for range attempt - 1 {
+	if wait <= 0 || b.Max <= 0 { // no policy, or one that nobody has checked
+		return 0
+	}
+	for range max(attempt, 1) - 1 {
 		if wait >= b.Max-wait { // doubling would reach Max, or overflow
 			return b.Max
 		}
