@@ -12,7 +12,8 @@ import (
 
 // Registry is the worker half: the handlers by task name, and the middleware
 // around them. One registry may serve several workers. It is safe for
-// concurrent use. A nil *Registry knows no task of its own.
+// concurrent use. A nil *Registry knows no task of its own and takes no
+// middleware.
 type Registry struct {
 	handlers   map[string]*Handler
 	mu         sync.Mutex // serialises Use
@@ -94,6 +95,9 @@ func (r *Registry) Check(intents ...Intent) error {
 // run are not affected. A nil middleware is [ErrInvalid], and then none of the
 // call is added.
 func (r *Registry) Use(middleware ...Middleware) error {
+	if r == nil {
+		return invalidf("nil Registry")
+	}
 	if slices.ContainsFunc(middleware, func(m Middleware) bool { return m == nil }) {
 		return invalidf("nil middleware")
 	}

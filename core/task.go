@@ -20,6 +20,8 @@ type Task[A any] struct {
 	err      error    // what is wrong with the declaration
 }
 
+var errZeroTask = invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+
 // DeclareTask names a task and gives its default options. A bad name or option
 // does not panic, since tasks are package variables: it is returned by
 // [Task.Intent] and, through [Handle], by [NewRegistry].
@@ -65,7 +67,7 @@ func (t Task[A]) Codec(c Codec) Task[A] {
 	t.codec = c
 	if t.handler != nil {
 		h := *t.handler
-		h.codec = c
+		h.codec, h.err = c, t.err
 		t.handler = &h
 	}
 	return t
@@ -92,8 +94,8 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	if t.err != nil {
 		return Intent{}, t.err
 	}
-	if t.codec == nil {
-		return Intent{}, invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	if t.name == "" {
+		return Intent{}, errZeroTask
 	}
 	s := t.defaults
 	for i := range opts {
@@ -206,8 +208,8 @@ func Handle[A any](t Task[A], fn func(ctx context.Context, args A) error) Handle
 	h := Handler{name: t.name, codec: t.codec, err: t.err}
 	switch {
 	case h.err != nil:
-	case t.codec == nil:
-		h.err = invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	case t.name == "":
+		h.err = errZeroTask
 	case fn == nil:
 		h.err = invalidf("task %s: nil handler", clip(t.name))
 	}
