@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 )
 
@@ -69,6 +70,21 @@ func (s State) badness() int {
 	return 5 // Unknown, and whatever is not a state
 }
 
+// telling ranks states by how much they explain, for a message.
+func (s State) telling() int {
+	switch s {
+	case Duplicate:
+		return 1
+	case NotSent:
+		return 2
+	case Failed:
+		return 3
+	case Rejected:
+		return 4
+	}
+	return 5
+}
+
 // Outcome is what became of one intent of a dispatch.
 type Outcome struct {
 	ID    string // the intent's
@@ -102,8 +118,10 @@ func (e *DispatchError) worst() State {
 	return worst
 }
 
+// Error counts the outcomes and shows the first that tells why: what was not
+// sent often was not because of another intent of the call, so it comes after
+// Unknown, Rejected and Failed here.
 func (e *DispatchError) Error() string {
-	worst := e.worst()
 	var counts [len(stateNames)]int
 	var first *Outcome
 	bad := 0
@@ -112,14 +130,15 @@ func (e *DispatchError) Error() string {
 		if int(o.State) < len(counts) {
 			counts[o.State]++
 		}
-		if o.State != Accepted {
-			bad++
+		if o.State == Accepted {
+			continue
 		}
-		if first == nil && o.State == worst {
+		bad++
+		if first == nil || o.State.telling() > first.State.telling() {
 			first = o
 		}
 	}
-	if first == nil || bad == 0 {
+	if first == nil {
 		return "airlock: dispatch: every intent was accepted"
 	}
 	var b strings.Builder
@@ -183,7 +202,8 @@ func Combine(outcomes []Outcome) error {
 // Outcomes of a [*DispatchError] are aligned by ID, the first of an ID with the
 // first intent of that ID and so on; an intent without one is Unknown. Any
 // other error holds for every intent, as Unknown unless it wraps a sentinel
-// that says more. The result is the caller's own.
+// that says more. An error whose methods panic becomes a [*PanicError]. The
+// result is the caller's own.
 func OutcomesOf(err error, intents []Intent) []Outcome {
 	out := make([]Outcome, len(intents))
 	if err == nil {
@@ -192,8 +212,9 @@ func OutcomesOf(err error, intents []Intent) []Outcome {
 		}
 		return out
 	}
-	var de *DispatchError
-	if !errors.As(err, &de) {
+	de := findDispatchError(err)
+	if de == nil {
+		err = sound(err)
 		state := stateOf(err)
 		for i := range intents {
 			out[i] = intents[i].outcome(state, err)
@@ -203,8 +224,49 @@ func OutcomesOf(err error, intents []Intent) []Outcome {
 	if !alignInOrder(out, de.Outcomes, intents) {
 		alignByID(out, de.Outcomes, intents)
 	}
+	for i := range out {
+		if out[i].State > Failed {
+			out[i].State = Unknown
+		}
+		out[i].Err = sound(out[i].Err)
+	}
 	return out
 }
+
+// findDispatchError returns nil if there is none, or no way to it.
+func findDispatchError(err error) (de *DispatchError) {
+	defer func() {
+		if recover() != nil {
+			de = nil
+		}
+	}()
+	errors.As(err, &de)
+	return de
+}
+
+// sound returns err, or what looking into it panics with: a nil pointer of the
+// error type of a careless executor or handler must not fell those who ask
+// errors.Is and errors.As.
+func sound(err error) (safe error) {
+	if err == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			safe = &PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()}
+		}
+	}()
+	var is *soundError
+	_ = errors.Is(err, errSound) || errors.As(err, &is)
+	return err
+}
+
+// soundError is an error that nobody has: the search for it looks everywhere.
+type soundError struct{}
+
+func (*soundError) Error() string { return "" }
+
+var errSound error = new(soundError)
 
 // alignInOrder is the common case: the outcomes stand as the intents do.
 func alignInOrder(out, got []Outcome, intents []Intent) bool {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"time"
 )
 
@@ -91,8 +90,8 @@ func (e *noHandlerError) Error() string {
 func (e *noHandlerError) Is(target error) bool { return target == ErrNoHandler }
 
 // Permanent marks an error as one that trying again cannot mend: the job is
-// dead at once, whatever attempts it has left. Permanent(nil) is nil.
-// [IsPermanent] finds the mark through every wrapping.
+// dead at once, whatever attempts it has left, and even if err is a [Snooze].
+// Permanent(nil) is nil. [IsPermanent] finds the mark through every wrapping.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -121,19 +120,14 @@ type snoozeError struct{ wait time.Duration }
 
 func (e *snoozeError) Error() string { return fmt.Sprintf("airlock: snooze for %v", e.wait) }
 
-// judge turns the handler's answer into a verdict. It looks into an error of the
-// handler's own type, whose methods may panic: a nil pointer, say.
-func (d *Delivery) judge(err error) (v Verdict) {
+// judge turns the handler's answer into a verdict.
+func (d *Delivery) judge(err error) Verdict {
 	if err == nil {
 		return Verdict{Action: Done}
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			v = d.judge(&PanicError{Value: fmt.Sprint(p), Stack: debug.Stack()})
-		}
-	}()
+	err = sound(err)
 	var snooze *snoozeError
-	if errors.As(err, &snooze) {
+	if errors.As(err, &snooze) && !IsPermanent(err) {
 		bad := checkSpan("snooze", snooze.wait)
 		if bad == nil && d.startableAfter(snooze.wait) {
 			return Verdict{Action: Snoozed, After: snooze.wait, Err: err}
