@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -220,9 +221,19 @@ func (c checker) beyondOptions(in *Intent) error {
 		}
 	}
 	if c.caps.Refuse != nil {
-		return c.caps.Refuse(*in)
+		return c.refuse(in)
 	}
 	return nil
+}
+
+// refuse contains a panic of Refuse: an intent that was not judged is refused.
+func (c checker) refuse(in *Intent) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return sound(c.caps.Refuse(*in))
 }
 
 func (c checker) option(in *Intent, name OptionName) error {
@@ -237,7 +248,9 @@ func (c checker) option(in *Intent, name OptionName) error {
 		}
 	}
 	claim := c.caps.Options[name]
-	if claim.Support == Refused {
+	switch claim.Support {
+	case Native, Emulated, NotApplicable:
+	default:
 		return refuse("%s", claim.Reason)
 	}
 	if claim.Most > 0 && name == OptionMaxAttempts && in.Options.MaxAttempts > claim.Most {

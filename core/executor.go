@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
 )
 
@@ -55,6 +56,7 @@ type Executor func(ctx context.Context, intents ...Intent) error
 // exec becomes a [*PanicError] with every intent Unknown. A nil exec is answered
 // with [ErrInvalid] at each call.
 func Guard(caps Capabilities, exec Executor) Executor {
+	caps.Options = maps.Clone(caps.Options)
 	check := caps.checker()
 	return func(ctx context.Context, intents ...Intent) error {
 		if len(intents) == 0 {
@@ -128,22 +130,21 @@ func Each(caps Capabilities, fn func(ctx context.Context, in Intent) error) Exec
 			if ended == nil && i > 0 && ctx.Err() != nil {
 				ended = contextError(ctx)
 			}
-			if ended != nil {
-				out[i] = intents[i].outcome(NotSent, ended)
-				continue
-			}
-			err := contain(ctx, one, intents[i:i+1])
-			if err == nil && (i+1 == len(intents) || ctx.Err() == nil) {
-				continue
+			var err error
+			if ended == nil {
+				if err = contain(ctx, one, intents[i:i+1]); err == nil {
+					continue
+				}
 			}
 			if out == nil {
 				out = OutcomesOf(nil, intents)
 			}
-			if err == nil {
+			if ended != nil {
+				out[i].State, out[i].Err = NotSent, ended
 				continue
 			}
 			out[i] = OutcomesOf(err, intents[i:i+1])[0]
-			if out[i].State != Accepted && out[i].State != Duplicate {
+			if out[i].State != Duplicate {
 				ended = errAfterFailure
 			}
 		}
@@ -155,8 +156,14 @@ var errAfterFailure = fmt.Errorf("airlock: an earlier intent of the call failed:
 
 // WithoutValues returns a context that ends when ctx ends and carries none of
 // its values: what an executor that runs jobs in the caller's goroutine gives
-// to handlers, so that they see no more of their producer than on a queue.
-func WithoutValues(ctx context.Context) context.Context { return valueless{ctx} }
+// to handlers, so that they see no more of their producer than on a queue. Of a
+// nil ctx it makes nil.
+func WithoutValues(ctx context.Context) context.Context {
+	if ctx == nil {
+		return nil
+	}
+	return valueless{ctx}
+}
 
 type valueless struct{ context.Context }
 
