@@ -223,7 +223,8 @@ func (in Intent) Delivery() Delivery {
 
 // Run runs the intent here, once, through [Registry.Perform], with the handler
 // that [NewTask] gave it. A failure is a [*DispatchError] whose outcome is
-// [Failed] with the handler's own error, or [Rejected] with [ErrNoHandler].
+// [Failed] with the handler's own error, [Rejected] with [ErrNoHandler], or
+// [NotSent] if ctx was done before the handler was called.
 // With it the simplest executor is one line:
 //
 //	core.Each(core.Capabilities{}, func(ctx context.Context, in core.Intent) error { return in.Run(ctx) })
@@ -235,6 +236,9 @@ func (in Intent) Run(ctx context.Context) error {
 	}
 	if err := in.validate(); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return Combine([]Outcome{in.outcome(NotSent, contextError(ctx))})
 	}
 	var none *Registry
 	return in.outcomeOf(none.Perform(WithoutValues(ctx), in.Delivery()))
