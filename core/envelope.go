@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // envelopeVersion is raised only by a change that an old reader would get
@@ -76,9 +78,13 @@ func (e Envelope) Encode() []byte {
 	return append(b, '}')
 }
 
-// appendJSONString appends s as a JSON string. Invalid UTF-8 was refused before.
+// appendJSONString appends s as a JSON string. Only headers that a foreign
+// producer wrote can hold invalid UTF-8, and JSON cannot.
 func appendJSONString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\ufffd")
+	}
 	b = append(b, '"')
 	start := 0
 	for i := range len(s) {
@@ -124,16 +130,29 @@ func (d *wireDuration) UnmarshalText(b []byte) error {
 // [ErrInvalid]: not JSON, another version, a value that no option can have.
 func DecodeEnvelope(data []byte) (Envelope, error) {
 	var w wireEnvelope
-	if err := json.Unmarshal(data, &w); err != nil {
-		return Envelope{}, &markedError{text: "airlock: malformed envelope", mark: ErrInvalid, cause: err}
+	if err := unmarshal("envelope", data, &w, &w.V); err != nil {
+		return Envelope{}, err
 	}
 	return w.envelope()
+}
+
+// unmarshal reads data into w, whose version is v. That it is another version
+// explains whatever else does not fit.
+func unmarshal(what string, data []byte, w any, v *int) error {
+	err := json.Unmarshal(data, w)
+	switch {
+	case *v != envelopeVersion && (err == nil || *v != 0):
+		return invalidf("%s of version %d, want %d", what, *v, envelopeVersion)
+	case err != nil:
+		return &markedError{text: "airlock: malformed " + what, mark: ErrInvalid, cause: err}
+	}
+	return nil
 }
 
 func (w *wireEnvelope) envelope() (Envelope, error) {
 	e := Envelope{
 		ID: w.ID, MaxAttempts: w.MaxAttempts, Timeout: time.Duration(w.Timeout),
-		Deadline: w.Deadline, Unique: w.Unique, Headers: NewHeaders(w.Headers),
+		Deadline: w.Deadline.UTC(), Unique: w.Unique, Headers: NewHeaders(w.Headers),
 	}
 	switch len(w.Backoff) {
 	case 0:
@@ -142,15 +161,12 @@ func (w *wireEnvelope) envelope() (Envelope, error) {
 	default:
 		return Envelope{}, invalidf("malformed envelope: backoff of %d parts", len(w.Backoff))
 	}
-	if w.V != envelopeVersion {
-		return Envelope{}, invalidf("envelope of version %d, want %d", w.V, envelopeVersion)
-	}
 	if e.ID != "" {
 		if err := checkID(e.ID); err != nil {
 			return Envelope{}, about("malformed envelope", err)
 		}
 	}
-	o := Options{MaxAttempts: e.MaxAttempts, Backoff: e.Backoff, Timeout: e.Timeout, Unique: e.Unique}
+	o := Options{MaxAttempts: e.MaxAttempts, Backoff: e.Backoff, Timeout: e.Timeout, Deadline: e.Deadline, Unique: e.Unique}
 	if err := o.check(); err != nil {
 		return Envelope{}, about("malformed envelope", err)
 	}
@@ -183,19 +199,16 @@ func EncodeIntent(in Intent) ([]byte, error) {
 	w := wireIntent{
 		wireEnvelope: wireEnvelope{
 			V: envelopeVersion, ID: in.ID, MaxAttempts: o.MaxAttempts, Timeout: wireDuration(o.Timeout),
-			Deadline: o.Deadline, Unique: o.Unique, Headers: maps.Collect(in.held().headers.All()),
+			Deadline: o.Deadline.UTC(), Unique: o.Unique, Headers: maps.Collect(in.held().headers.All()),
 		},
-		Task: in.Task, Generated: in.generated, Queue: o.Queue, Priority: o.Priority, At: o.At,
+		Task: in.Task, Generated: in.generated, Queue: o.Queue, Priority: o.Priority, At: o.At.UTC(),
 		Payload: in.held().payload,
 	}
 	if !o.Backoff.IsZero() {
 		w.Backoff = []wireDuration{wireDuration(o.Backoff.First), wireDuration(o.Backoff.Max)}
 	}
 	data, err := json.Marshal(&w)
-	if err != nil { // a time with an odd zone, in an intent whose fields somebody set
-		return nil, &markedError{text: "airlock: task " + in.Task + ": intent cannot be encoded", mark: ErrInvalid, cause: err}
-	}
-	return data, nil
+	return data, asInvalid(err)
 }
 
 // DecodeIntent reads what [EncodeIntent] wrote, in this or an earlier release.
@@ -203,8 +216,8 @@ func EncodeIntent(in Intent) ([]byte, error) {
 // in an outbox past its deadline is decoded, and then not run.
 func DecodeIntent(data []byte) (Intent, error) {
 	var w wireIntent
-	if err := json.Unmarshal(data, &w); err != nil {
-		return Intent{}, &markedError{text: "airlock: malformed intent", mark: ErrInvalid, cause: err}
+	if err := unmarshal("intent", data, &w, &w.V); err != nil {
+		return Intent{}, err
 	}
 	e, err := w.envelope()
 	if err != nil {
@@ -217,7 +230,7 @@ func DecodeIntent(data []byte) (Intent, error) {
 		ID: e.ID, Task: w.Task, generated: w.Generated, content: hide(content{payload: w.Payload, headers: e.Headers}),
 		Options: Options{
 			Queue: w.Queue, Priority: w.Priority, At: w.At.UTC(), MaxAttempts: e.MaxAttempts, Backoff: e.Backoff,
-			Timeout: e.Timeout, Deadline: e.Deadline.UTC(), Unique: e.Unique,
+			Timeout: e.Timeout, Deadline: e.Deadline, Unique: e.Unique,
 		},
 	}
 	if err := in.validate(); err != nil {
@@ -230,6 +243,9 @@ func DecodeIntent(data []byte) (Intent, error) {
 		if err := checkHeaderValue(k, v); err != nil {
 			return Intent{}, about("malformed intent", err)
 		}
+	}
+	if n := e.Headers.Size(); n > maxHeaders {
+		return Intent{}, invalidf("malformed intent: headers of %d bytes in all, want at most %d", n, maxHeaders)
 	}
 	return in, nil
 }
