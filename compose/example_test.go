@@ -101,7 +101,7 @@ func ExampleWithLog() {
 	// receipt for order 1
 	// level=DEBUG msg="airlock: dispatch" intents=1 accepted=1
 	// level=ERROR msg="airlock: dispatch" intents=1 rejected=1 undelivered="[{Task:email.receipt ID:r2 Queue:mail State:rejected Error:airlock: inline refuses option id}]"
-	// airlock: dispatch: email.receipt r2 on mail: rejected: airlock: inline refuses option id
+	// airlock: dispatch: email.receipt r2 on mail: rejected: inline refuses option id
 }
 
 type spanKey struct{}

@@ -260,7 +260,7 @@ func TestRetryOfOutcomesWithoutErrors(t *testing.T) {
 		text          string
 	}{
 		"neither": {bare(core.Unknown), bare(core.NotSent), ": unknown"},
-		"second":  {bare(core.Unknown), fails(core.ErrTooLarge), ": unknown: airlock: sent again: too large"},
+		"second":  {bare(core.Unknown), fails(core.ErrTooLarge), ": unknown: sent again: too large"},
 		"first":   {fails(errBackend), bare(core.NotSent), ": unknown: backend says no"},
 	} {
 		err := compose.WithRetry(scripted(tt.first, tt.second).Execute, two)(t.Context(), intents(t, 1)...)

@@ -113,11 +113,12 @@ func TestJSONAcceptsWhatOnlyLooksReplaced(t *testing.T) {
 	round.circle = round
 
 	shared := []string{suspicious}
+	sharedMap := map[string]any{"k": shared}
 	for name, args := range map[string]any{
 		"literal text": suspicious, "true U+FFFD": "\ufffd", "both": suspicious + "\ufffd", "backslashes": `\\ufffd\\\ufffd`,
 		"RawMessage escape": json.RawMessage(`"\ufffd"`), "Marshaler escape": rawWriter(`"\ufffd"`),
 		"RawMessage beside bytes": []any{json.RawMessage(`"\ufffd"`), []byte{0xff}, suspicious},
-		"fields not encoded":      ring, "embedded circle": round, "shared": [][]string{shared, shared},
+		"fields not encoded":      ring, "embedded circle": round, "shared": []any{shared, shared, sharedMap, sharedMap},
 		"empty and nil":           []any{suspicious, nil, (*tree)(nil), []string(nil), map[string]int(nil), (*textPtr)(nil)},
 		"numbers":                 []any{suspicious, []int{1}, []float64{2}, [2]bool{}},
 		"map with suspicious key": map[string]any{suspicious: map[int]string{1: "x"}},

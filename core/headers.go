@@ -89,13 +89,13 @@ func (h Headers) Size() int {
 func (h Headers) Format(s fmt.State, _ rune) {
 	sep := "headers["
 	for key := range h.All() {
-		io.WriteString(s, sep+clip(key)) //nolint:errcheck // fmt keeps it
+		io.WriteString(s, sep+clip(key)) // fmt keeps it
 		sep = " "
 	}
 	if h.Len() == 0 {
-		io.WriteString(s, sep) //nolint:errcheck // fmt keeps it
+		io.WriteString(s, sep) // fmt keeps it
 	}
-	io.WriteString(s, "]") //nolint:errcheck // fmt keeps it
+	io.WriteString(s, "]") // fmt keeps it
 }
 
 // with returns h and one more header; h itself is not changed.

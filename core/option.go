@@ -61,7 +61,7 @@ func (o Option) Format(s fmt.State, _ rune) {
 	if o.key != "" {
 		text += " " + clip(o.key)
 	}
-	io.WriteString(s, text) //nolint:errcheck // fmt keeps it
+	io.WriteString(s, text) // fmt keeps it
 }
 
 // Queue names the queue: words of a-z and 0-9 joined by single - or _, at most

@@ -128,21 +128,13 @@ func (t Task[A]) Args(in Intent) (args A, err error) {
 	switch {
 	case t.err != nil:
 		return args, t.err
-	case t.codec == nil:
-		return args, invalidf("zero Task: tasks are made by DeclareTask or NewTask")
+	case t.name == "":
+		return args, errZeroTask
 	case in.Task != t.name:
 		return args, invalidf("an intent of task %s has no arguments of task %s", clip(in.Task), t.name)
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			err = &markedError{
-				text: fmt.Sprintf("airlock: task %s: decoding arguments panicked", t.name),
-				mark: ErrInvalid, cause: &PanicError{Value: v, Stack: debug.Stack()},
-			}
-		}
-	}()
-	if err := t.codec.Decode(in.held().payload, &args); err != nil {
-		return args, fmt.Errorf("airlock: task %s: %w", t.name, asInvalid(err))
+	if err := decode(t.codec, in.held().payload, &args); err != nil {
+		return args, about("task "+t.name, err)
 	}
 	return args, nil
 }
