@@ -114,6 +114,70 @@ func TestWaitingCallsHaveTheirTurnInOrder(t *testing.T) {
 	})
 }
 
+func TestRoomGoesToTheNextCallIfTheFirstGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := newPool(t, &poolexec.Options{Workers: 1, Capacity: 8})
+		g := newGate()
+		fill(t, pool, g, 8)
+		call := func(ctx context.Context, n int) <-chan error {
+			answer := make(chan error, 1)
+			var batch []core.Intent
+			for range n {
+				batch = append(batch, newIntent(t, g.Task, "late"))
+			}
+			go func() { answer <- pool.Execute(ctx, batch...) }()
+			synctest.Wait()
+			return answer
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		first := call(ctx, 100)
+		second := call(context.Background(), 1)
+		g.open <- struct{}{} // one place, which is not worth waking the first call for
+		<-g.entered
+		third := call(context.Background(), 1)
+		if len(first)+len(second)+len(third) != 0 {
+			t.Error("a call was answered before its turn")
+		}
+		cancel()
+		if err := <-first; !errors.Is(err, context.Canceled) {
+			t.Errorf("first: %v", err)
+		}
+		if err := <-second; err != nil {
+			t.Errorf("second: %v", err)
+		}
+		if len(third) != 0 {
+			t.Error("the third call found a place that was not there")
+		}
+		close(g.open)
+		if err := <-third; err != nil {
+			t.Errorf("third: %v", err)
+		}
+	})
+}
+
+func TestIdleWorkersGetWhatThereIsRoomFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := newPool(t, &poolexec.Options{Capacity: 8})
+		start := time.Now()
+		ran := make(chan time.Duration, 100)
+		task := core.NewTask("test.note", func(_ context.Context, note bool) error {
+			if note {
+				ran <- time.Since(start)
+			}
+			return nil
+		})
+		for i := range 8 {
+			mustExecute(t, pool, newIntent(t, task, false, core.Delay(time.Duration(i+1)*time.Hour)))
+		}
+		mustExecute(t, pool, newIntent(t, task, true, core.Priority(9)), newIntent(t, task, true, core.Delay(time.Minute)))
+		if d := <-ran; d != time.Hour {
+			t.Errorf("the first ran after %v, want the first place that came free", d)
+		}
+	})
+}
+
 func TestStopAnswersWaitingCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -151,6 +151,51 @@ func TestDelayedJobsComeInTheOrderOfTheirTimes(t *testing.T) {
 	})
 }
 
+func TestAnEarlierJobIsNotHeldUpByALaterOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := newPool(t, nil)
+		start := time.Now()
+		var l ledger
+		task := core.NewTask("test.note", func(context.Context, int) error { l.add(time.Since(start).String()); return nil })
+		for _, d := range []time.Duration{3, 1, 2} {
+			mustExecute(t, pool, newIntent(t, task, 0, core.Delay(d*time.Hour)))
+		}
+		time.Sleep(4 * time.Hour)
+		if got, want := l.String(), "[1h0m0s 2h0m0s 3h0m0s]"; got != want {
+			t.Errorf("runs at %s, want %s", got, want)
+		}
+	})
+}
+
+func TestEveryJobBeginsWithItsFirstAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := newPool(t, nil)
+		failing := core.NewTask("test.fails", func(ctx context.Context, _ int) error {
+			if job, _ := core.JobFrom(ctx); job.Attempt < 4 {
+				return errTest
+			}
+			return nil
+		}, core.Backoff(core.Fixed(time.Minute)))
+		fresh := core.NewTask("test.fresh", func(ctx context.Context, _ int) error {
+			if job, _ := core.JobFrom(ctx); job.Attempt != 1 {
+				t.Errorf("first run is attempt %d", job.Attempt)
+			}
+			return nil
+		})
+		var first, second []core.Intent
+		for i := range 200 { // the second ones take the places of the first
+			first = append(first, newIntent(t, failing, i))
+			second = append(second, newIntent(t, fresh, i))
+		}
+		mustExecute(t, pool, first...)
+		time.Sleep(time.Hour)
+		mustExecute(t, pool, second...)
+		mustStop(t, pool)
+	})
+}
+
 func TestATimeoutBoundsEachAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
