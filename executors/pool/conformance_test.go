@@ -1,0 +1,74 @@
+package poolexec_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/goairlock/airlock/conformance"
+	"github.com/goairlock/airlock/core"
+	poolexec "github.com/goairlock/airlock/executors/pool"
+)
+
+func TestConformance(t *testing.T) {
+	conformance.Run(t, conformance.Harness{
+		Subject:  conformance.Subject{Module: "github.com/goairlock/airlock/executors/pool"},
+		InBubble: true,
+		New:      newSystem,
+	})
+}
+
+func newSystem(t conformance.T, s conformance.Setup) conformance.System {
+	workers := s.Slots
+	if workers == 0 {
+		workers = 8
+	}
+	exec, err := poolexec.New(&poolexec.Options{Registry: s.Registry, Workers: workers})
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	sys := conformance.System{
+		Exec: exec.Execute, Caps: exec.Capabilities(),
+		Stop: exec.Stop, StopAccepting: true, Slots: workers,
+	}
+	start := func(context.Context) error { return nil }
+	if s.Paused {
+		start = occupy(t, exec, workers)
+		sys.Start = start
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		start(ctx)     // else what occupies the workers would keep them
+		exec.Stop(ctx) // what is left is listed, and not wanted
+	})
+	return sys
+}
+
+// occupy keeps every worker of the pool busy until the function it returns is
+// called: a pool that has to wait.
+func occupy(t conformance.T, exec *poolexec.Executor, workers int) func(context.Context) error {
+	running, release := make(chan struct{}), make(chan struct{})
+	gate := core.NewTask("conformance.gate", func(context.Context, int) error {
+		running <- struct{}{}
+		<-release
+		return nil
+	}, core.Priority(10))
+	for i := range workers {
+		in, err := gate.Intent(i)
+		if err != nil {
+			t.Fatalf("gate: %v", err)
+		}
+		if err := exec.Execute(t.Context(), in); err != nil {
+			t.Fatalf("gate: %v", err)
+		}
+		<-running
+	}
+	released := false
+	return func(context.Context) error {
+		if !released {
+			released = true
+			close(release)
+		}
+		return nil
+	}
+}
