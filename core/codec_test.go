@@ -104,6 +104,8 @@ func TestJSONAcceptsWhatOnlyLooksReplaced(t *testing.T) {
 	t.Parallel()
 	ring := &tree{Text: suspicious, Hidden: "\xff", secret: "\xff"}
 	ring.prev, ring.next, ring.links = ring, ring, map[string]*tree{"\xff": ring}
+	loop := &tree{Text: suspicious} // two ways round: 2^n of them at depth n
+	loop.prev, loop.next = loop, loop
 	type circle struct {
 		*circle
 		*tree
@@ -118,7 +120,7 @@ func TestJSONAcceptsWhatOnlyLooksReplaced(t *testing.T) {
 		"literal text": suspicious, "true U+FFFD": "\ufffd", "both": suspicious + "\ufffd", "backslashes": `\\ufffd\\\ufffd`,
 		"RawMessage escape": json.RawMessage(`"\ufffd"`), "Marshaler escape": rawWriter(`"\ufffd"`),
 		"RawMessage beside bytes": []any{json.RawMessage(`"\ufffd"`), []byte{0xff}, suspicious},
-		"fields not encoded":      ring, "embedded circle": round, "shared": []any{shared, shared, sharedMap, sharedMap},
+		"fields not encoded":      ring, "loop": loop, "embedded circle": round, "shared": []any{shared, shared, sharedMap, sharedMap},
 		"empty and nil":           []any{suspicious, nil, (*tree)(nil), []string(nil), map[string]int(nil), (*textPtr)(nil)},
 		"numbers":                 []any{suspicious, []int{1}, []float64{2}, [2]bool{}},
 		"map with suspicious key": map[string]any{suspicious: map[int]string{1: "x"}},
