@@ -3,6 +3,7 @@ package mutants
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goairlock/airlock/conformance"
@@ -25,10 +26,17 @@ type bug struct {
 	perform func(*worker, core.Delivery) core.Verdict // instead of the registry
 	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then
 	slots   func(int) int
+	decode  func([]byte) (core.Intent, error)  // reads stored messages
 	system  func(*conformance.System, *system) // alters what the suite is given
 
-	anyQueue, keepUnique, fetchAfterStop bool
-	shared                               bool // one store for all namespaces
+	shared         bool // one store for all namespaces
+	anyQueue       bool // the worker's queues do not matter
+	keepUnique     bool // finished jobs keep their key
+	retryReleases  bool // failed attempts release it
+	fetchAfterStop bool // Stop drains the queue
+	forgetsDone    bool // finished jobs lose their ID
+	inWaves        bool // the worker fetches again when all it had are done
+	endlessIDs     bool // IDs never expire
 }
 
 func (b *bug) idKey(in core.Intent) string {
@@ -53,6 +61,8 @@ type system struct {
 	store *store
 	bug   *bug
 	setup conformance.Setup
+
+	inside atomic.Int64 // calls under way
 
 	mu     sync.Mutex
 	closed bool
@@ -108,7 +118,33 @@ func queueHarness(b bug) conformance.Harness {
 		Subject:  conformance.Subject{Module: "reference"},
 		InBubble: true,
 		New:      func(t conformance.T, s conformance.Setup) conformance.System { return w.open(t, s) },
+		Golden: []conformance.Golden{{
+			Name: "v1 with a field of a later release", Put: w.putGolden,
+			ID: "golden-1", Payload: []byte(`{"n":1}`), Headers: map[string]string{"Color": "red"},
+		}},
 	}
+}
+
+// golden is a message as the first release stored it, and one field more.
+const golden = `{"v":1,"id":"golden-1","headers":{"Color":"red"},"task":"conformance.golden","payload":"eyJuIjoxfQ==","later":[1]}`
+
+func (w *world) putGolden(ctx context.Context, namespace string) error {
+	decode := core.DecodeIntent
+	if w.bug.decode != nil {
+		decode = w.bug.decode
+	}
+	in, err := decode([]byte(golden))
+	if err != nil {
+		return nil // a message that is not understood is nobody's job
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p, s := range w.stores {
+		if p.namespace == namespace && p.check.Context() == ctx {
+			return s.addAll([]core.Intent{in})
+		}
+	}
+	return nil
 }
 
 func (w *world) open(t conformance.T, setup conformance.Setup) conformance.System {
@@ -164,15 +200,7 @@ func (sys *system) execute(ctx context.Context, intents ...core.Intent) error {
 	if closed {
 		return core.Combine(outcomes(intents, core.NotSent, core.ErrClosed))
 	}
-	s := sys.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	out := make([]core.Outcome, len(intents))
-	for i := range intents {
-		out[i] = s.add(intents[i], now)
-	}
-	return core.Combine(out)
+	return sys.store.addAll(intents)
 }
 
 func outcomes(intents []core.Intent, state core.State, err error) []core.Outcome {
@@ -232,7 +260,11 @@ func inlineHarness(caps core.Capabilities, change func(core.Executor, *core.Regi
 }
 
 func runHere(ctx context.Context, reg *core.Registry, in core.Intent) error {
-	v := reg.Perform(core.WithoutValues(ctx), in.Delivery())
+	return performHere(core.WithoutValues(ctx), reg, in)
+}
+
+func performHere(ctx context.Context, reg *core.Registry, in core.Intent) error {
+	v := reg.Perform(ctx, in.Delivery())
 	if v.Action == core.Done {
 		return nil
 	}
