@@ -1,8 +1,10 @@
 package mutants
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -117,6 +119,35 @@ var workerMutants = []Variant{
 		out.Stop = func(ctx context.Context) error {
 			go func() { select {} }()
 			return stop(ctx)
+		}
+	}}),
+	queue("full-is-unknown", "L03", "does not know what became of a job when there was no room", boundedPool(2000, func() error { return errorString("queue full") })),
+	queue("wraps-payload", "N01", "puts its envelope around the payload", bug{
+		admit: func(_ *store, j *job) bool {
+			j.payload = append([]byte("envelope:"), j.payload...)
+			return true
+		},
+		deliver: func(_ *job, d *core.Delivery) { d.Payload = bytes.TrimPrefix(d.Payload, []byte("envelope:")) },
+	}),
+	queue("needs-envelope", "N02", "buries jobs that do not come from its own producer", bug{perform: func(w *worker, d core.Delivery) core.Verdict {
+		if strings.HasPrefix(d.ID, "native-") {
+			return core.Verdict{Action: core.Dead}
+		}
+		return w.registry.Perform(w.ctx, d)
+	}}),
+	queue("acks-before-run", "F06", "acknowledges a job before it runs", bug{early: func(w *worker, j *job) {
+		w.store.mu.Lock()
+		defer w.store.mu.Unlock()
+		j.state = conformance.Finished
+	}}).like("at-most-once by accident"),
+	queue("trace-per-attempt", "T02", "gives each attempt a trace of its own", bug{deliver: func(_ *job, d *core.Delivery) {
+		if d.Attempt > 1 && d.Headers.Has("traceparent") {
+			m := map[string]string{}
+			for k, v := range d.Headers.All() {
+				m[k] = v
+			}
+			m["traceparent"] = "00-00000000000000000000000000000001-0000000000000001-00"
+			d.Headers = core.NewHeaders(m)
 		}
 	}}),
 }

@@ -146,10 +146,7 @@ var errorMutants = []Variant{
 	}}),
 	queue("panic-leaks-slot", "X07", "loses a slot with every panic", bug{verdict: func(j *job, _ core.Delivery, v *core.Verdict) {
 		if v.Err != nil && isPanic(v.Err) {
-			w := j.holder
-			w.store.mu.Lock()
-			w.running++
-			w.store.mu.Unlock()
+			j.holder.running++
 		}
 	}}),
 }

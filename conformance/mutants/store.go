@@ -22,6 +22,7 @@ type job struct {
 	attempt int // of its next or present run, from 1
 	state   conformance.RecordState
 	poison  bool // its message cannot be understood
+	native  bool // its message has no envelope
 	holder  *worker
 }
 

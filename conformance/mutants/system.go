@@ -2,6 +2,8 @@ package mutants
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +26,7 @@ type bug struct {
 	deliver func(*job, *core.Delivery)                // alters what is run
 	early   func(*worker, *job)                       // before the handler
 	perform func(*worker, core.Delivery) core.Verdict // instead of the registry
-	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then
+	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then; the store's lock is held
 	slots   func(int) int
 	decode  func([]byte) (core.Intent, error)  // reads stored messages
 	system  func(*conformance.System, *system) // alters what the suite is given
@@ -118,6 +120,7 @@ func queueHarness(b bug) conformance.Harness {
 		Subject:  conformance.Subject{Module: "reference"},
 		InBubble: true,
 		New:      func(t conformance.T, s conformance.Setup) conformance.System { return w.open(t, s) },
+		Native:   &conformance.Native{Produce: w.produce, Consume: w.consume},
 		Golden: []conformance.Golden{{
 			Name: "v1 with a field of a later release", Put: w.putGolden,
 			ID: "golden-1", Payload: []byte(`{"n":1}`), Headers: map[string]string{"Color": "red"},
@@ -137,14 +140,45 @@ func (w *world) putGolden(ctx context.Context, namespace string) error {
 	if err != nil {
 		return nil // a message that is not understood is nobody's job
 	}
+	return w.find(ctx, namespace).addAll([]core.Intent{in})
+}
+
+// find returns the store of a namespace of the check that ctx belongs to.
+func (w *world) find(ctx context.Context, namespace string) *store {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for p, s := range w.stores {
-		if p.namespace == namespace && p.check.Context() == ctx {
-			return s.addAll([]core.Intent{in})
+		if (p.namespace == namespace || w.bug.shared) && p.check.Context() == ctx {
+			return s
 		}
 	}
+	return newStore(w.bug)
+}
+
+// produce stores a job as a producer does that has no envelope.
+func (w *world) produce(ctx context.Context, namespace, task string, payload []byte) error {
+	s := w.find(ctx, namespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextSeq++
+	id := fmt.Sprint("native-", s.nextSeq)
+	j := &job{in: core.Intent{ID: id, Task: task}, payload: payload, rank: 5, seq: s.nextSeq, attempt: 1, native: true}
+	s.all = append(s.all, j)
+	s.put(j, time.Now())
 	return nil
+}
+
+// consume takes a job as a worker does that knows no envelope.
+func (w *world) consume(ctx context.Context, namespace string) (string, []byte, error) {
+	s := w.find(ctx, namespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, _ := s.take([]string{""}, time.Now())
+	if j == nil {
+		return "", nil, errors.New("nothing to consume")
+	}
+	s.finish(j, conformance.Finished)
+	return j.in.Task, j.payload, nil
 }
 
 func (w *world) open(t conformance.T, setup conformance.Setup) conformance.System {

@@ -32,6 +32,7 @@ type worker struct {
 	running  int  // guarded by store.mu
 	wave     int  // guarded by store.mu
 	stopping bool // guarded by store.mu
+	killed   bool // guarded by store.mu
 }
 
 func startWorker(s *store, setup conformance.Setup, b *bug) *worker {
@@ -127,21 +128,21 @@ func (w *worker) run(j *job, d core.Delivery) {
 	default:
 		v = w.registry.Perform(w.ctx, d)
 	}
-	if w.bug.verdict != nil {
-		w.bug.verdict(j, d, &v)
-	}
-	w.settle(j, v)
+	w.settle(j, d, v)
 }
 
 // settle tells the store what became of a run.
-func (w *worker) settle(j *job, v core.Verdict) {
+func (w *worker) settle(j *job, d core.Delivery, v core.Verdict) {
 	s := w.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.running--
 	defer s.stir()
-	if j.holder != w { // handed back when this worker was killed or stopped
+	if w.killed || j.holder != w { // dead, or the job was handed back when this worker was stopped
 		return
+	}
+	if w.bug.verdict != nil {
+		w.bug.verdict(j, d, &v)
 	}
 	now := time.Now()
 	switch v.Action {
@@ -168,7 +169,7 @@ func (w *worker) settle(j *job, v core.Verdict) {
 // stop waits for running jobs until ctx is done; those that have not finished
 // by then are told to end and go back to the store.
 func (w *worker) stop(ctx context.Context) error {
-	w.end()
+	w.end(false)
 	done := make(chan struct{})
 	go func() {
 		w.fetcher.Wait()
@@ -187,14 +188,14 @@ func (w *worker) stop(ctx context.Context) error {
 
 // kill is the end of the worker's process.
 func (w *worker) kill() {
-	w.end()
+	w.end(true)
 	w.handBack()
 }
 
-func (w *worker) end() {
+func (w *worker) end(killed bool) {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
-	w.stopping = true
+	w.stopping, w.killed = true, w.killed || killed
 	w.store.stir()
 }
 
