@@ -165,7 +165,7 @@ func backoff(p *probe) {
 		runs := s.awaitEnd(j, 4, 3*(policy.Max+claim.Granularity)+p.patience())
 		for i := range 3 {
 			gap, want := runs[i+1].Began.Sub(runs[i].Ended), policy.Wait(i+1)
-			most := want + claim.Granularity + p.patience()/4
+			most := want + claim.Granularity + p.slack()
 			if gap < want-p.h.Skew || gap > most {
 				p.fail(fmt.Sprintf("%v to %v between attempts %d and %d of %v", want, most, i+1, i+2, policy), "%v", gap)
 			}
@@ -225,7 +225,7 @@ func deadline(p *probe) {
 		s.await(p.patience(), func() bool { return s.count(gate.ref) > 0 })
 		late := s.make(nil, core.Deadline(time.Now().Add(d)))
 		s.push(single, late)
-		p.sleep(d + claim.Granularity)
+		p.sleep(d + claim.Granularity + p.h.Skew + 50*time.Millisecond)
 		close(open)
 		s.quiet()
 		if n := s.count(late.ref); n > 0 {

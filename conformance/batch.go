@@ -191,7 +191,7 @@ func (s *subject) wantFacts(name core.OptionName, m mode, j job, f fact, wait ti
 		}
 		runs := s.awaitEnd(j, 2, wait+claim.Granularity+p.retryWithin())
 		gap := runs[1].Began.Sub(runs[0].Ended)
-		if gap < wait-p.h.Skew || gap > wait+claim.Granularity+p.patience()/4 {
+		if gap < wait-p.h.Skew || gap > wait+claim.Granularity+p.slack() {
 			p.fail(how+wait.String()+" between attempts", "%v", gap)
 		}
 	case core.OptionTimeout:

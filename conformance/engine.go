@@ -264,6 +264,14 @@ func (p *probe) patience() time.Duration {
 	return p.scaled(5 * time.Second)
 }
 
+// slack is how much later than claimed something may start on a busy machine.
+func (p *probe) slack() time.Duration {
+	if p.bubble {
+		return 5 * time.Millisecond
+	}
+	return p.patience() / 2
+}
+
 // settle is how long silence must last to be believed.
 func (p *probe) settle() time.Duration {
 	if p.bubble {

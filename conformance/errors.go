@@ -103,6 +103,7 @@ func contextStaysHere(p *probe) {
 			p.fail("every job is accepted", "%v: %v", outs[0].State, outs[0].Err)
 		}
 	}
+	s.await(p.patience(), func() bool { n, _ := s.ran(refsOf(jobs)); return n > 0 })
 	cancel()
 	p.sleep(time.Millisecond)
 	close(cancelled)

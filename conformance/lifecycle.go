@@ -278,6 +278,8 @@ func drain(p *probe) {
 	s.awaitRuns(jobs)
 	waiting := s.makeN(5)
 	s.accept(batch, waiting...)
+	p.sleep(p.settle() / 20)
+	early, _ := s.ran(refsOf(waiting)) // more than the slots allow is L02's finding
 	stopped := make(chan struct{})
 	go p.contain(func() {
 		defer close(stopped)
@@ -304,8 +306,8 @@ func drain(p *probe) {
 	if later, _ := s.ran(refsOf(waiting)); later > n {
 		p.fail("nothing starts after Stop has returned", "%d jobs did", later-n)
 	}
-	if s.caps.Durability == core.InBroker && n > 0 {
-		p.fail("no job starts once Stop has begun, where jobs outlive the worker", "%d did", n)
+	if s.caps.Durability == core.InBroker && n > early {
+		p.fail("no job starts once Stop has begun, where jobs outlive the worker", "%d did", n-early)
 	}
 }
 

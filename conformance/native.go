@@ -52,3 +52,52 @@ func (p *probe) goldenOne(g Golden) {
 	}
 	s.sameHeaders(g.Headers, c.jobs[0].Headers)
 }
+
+var nativeChecks = []check{
+	{id: "N01", level: Options, run: nativeConsumer,
+		title: "a worker that knows nothing of airlock can read our jobs",
+		why:   "queues are changed over one side at a time"},
+	{id: "N02", level: Options, run: nativeProducer,
+		title: "our worker runs jobs of a producer that knows nothing of airlock",
+		why:   "queues are changed over one side at a time"},
+}
+
+func nativeConsumer(p *probe) {
+	if p.h.Native == nil || p.h.Native.Consume == nil {
+		p.notRun("the harness has no Native.Consume")
+	}
+	s := p.open(Setup{Paused: true})
+	for _, m := range modes {
+		payload := []byte(`{"native":"` + string(m) + `"}`)
+		s.accept(m, s.makeRaw(payload))
+		task, got, err := p.h.Native.Consume(p.ctx, s.setup.Namespace)
+		if err != nil {
+			p.fail("a native worker can take the job, "+string(m), "%v", err)
+		}
+		if task != rawTaskName || !p.samePayload(payload, got) {
+			p.fail("task "+rawTaskName+" with "+show(payload), "task %s with %s", task, show(got))
+		}
+	}
+}
+
+func nativeProducer(p *probe) {
+	if p.h.Native == nil || p.h.Native.Produce == nil {
+		p.notRun("the harness has no Native.Produce")
+	}
+	var c caught
+	s := p.open(Setup{}, core.Handle(goldenTask, c.handle))
+	payload := []byte(`{"native":[1,2]}`)
+	if err := p.h.Native.Produce(p.ctx, s.setup.Namespace, goldenTask.Name(), payload); err != nil {
+		p.broken("harness: Native.Produce: %v", err)
+	}
+	s.awaitFunc("a native producer's job is run", c.missing)
+	c.mu.Lock()
+	j, got := c.jobs[0], c.payload[0]
+	c.mu.Unlock()
+	if !p.samePayload(payload, got) || j.ID == "" || j.Attempt != 1 || j.Task != goldenTask.Name() {
+		p.fail("task "+goldenTask.Name()+", attempt 1, with an ID and "+show(payload), "%+v with %s", j, show(got))
+	}
+	jobs := s.makeN(3)
+	s.accept(single, jobs...)
+	s.awaitRuns(jobs)
+}

@@ -184,7 +184,7 @@ func granularity(p *probe) {
 	if name == core.OptionBackoff && !s.honours(core.OptionMaxAttempts) {
 		p.notApplicable("the number of attempts cannot be set")
 	}
-	slack := p.patience() / 4
+	slack := p.slack()
 	for _, d := range []time.Duration{1, time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond} {
 		least, most := d-p.h.Skew, d+claim.Granularity
 		what := fmt.Sprintf("%s of %v, claimed to hold to %v", name, d, claim.Granularity)

@@ -15,7 +15,7 @@ func table() []check {
 	return slices.Concat(
 		contractChecks, fidelityChecks, batchChecks,
 		optionChecks, attemptChecks, timeChecks, uniqueChecks,
-		errorChecks, lifecycleChecks, identityChecks,
+		errorChecks, lifecycleChecks, shutdownChecks, faultChecks, identityChecks, nativeChecks, traceChecks,
 	)
 }
 

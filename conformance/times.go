@@ -24,7 +24,7 @@ func delays(p *probe) {
 	if p.bubble {
 		spans = append(spans, time.Hour)
 	}
-	slack := p.patience() / 2
+	slack := p.slack()
 	for _, d := range spans {
 		if claim.Longest > 0 && d > claim.Longest {
 			continue
@@ -32,13 +32,20 @@ func delays(p *probe) {
 		early, late := s.make(nil, core.Delay(d)), s.make(nil, core.Delay(d))
 		p.sleep(unit / 2) // the delay counts from the making of the intent
 		s.accept(single, early, late)
+		taken := time.Now()
 		for _, j := range []job{early, late} {
 			if !s.await(d+claim.Granularity+p.patience(), func() bool { return s.count(j.ref) > 0 }) {
 				p.fail(fmt.Sprintf("a job delayed by %v runs", d), "not within %v", d+claim.Granularity+p.patience())
 			}
 			at := s.runsOf(j.ref)[0].Began
-			if off := at.Sub(j.in.Options.At); off < -p.h.Skew || off > claim.Granularity+slack+p.h.Skew {
-				p.fail(fmt.Sprintf("a job delayed by %v starts 0 to %v after its time", d, claim.Granularity+slack), "%v", off)
+			if off := at.Sub(j.in.Options.At); off < -p.h.Skew {
+				p.fail(fmt.Sprintf("a job delayed by %v starts not before its time", d), "%v early", -off)
+			}
+			if taken.Before(j.in.Options.At) {
+				taken = j.in.Options.At
+			}
+			if off := at.Sub(taken); off > claim.Granularity+slack+p.h.Skew {
+				p.fail(fmt.Sprintf("a job delayed by %v starts at most %v after its time", d, claim.Granularity+slack), "%v", off)
 			}
 		}
 	}

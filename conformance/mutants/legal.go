@@ -78,6 +78,7 @@ var legal = []Variant{
 			}
 		},
 	}),
+	queue("bounded-pool", "", "keeps at most 64 waiting jobs, in this process, and lets callers wait", boundedPool(64, nil)),
 	queue("no-memory", "", "remembers no IDs, and says so", bug{
 		id:   func(in core.Intent) string { return fmt.Sprint(in.ID, time.Now().UnixNano(), nextNumber()) },
 		caps: func(c *core.Capabilities) { c.IDWindow = core.Window{} },
@@ -89,4 +90,48 @@ func roundUp(t time.Time) time.Time {
 		return r.Add(time.Second)
 	}
 	return t
+}
+
+// boundedPool has room for so many waiting jobs. A caller that finds none waits, or
+// is told what full says.
+func boundedPool(room int, full func() error) bug {
+	return bug{
+		caps: func(c *core.Capabilities) {
+			c.Durability, c.Delivery, c.Batch = core.InProcess, core.AtMostOnce, core.PartialBatch
+		},
+		system: func(out *conformance.System, _ *system) { out.Kill, out.Corrupt = nil, nil },
+		inner: func(next core.Executor, s *system) core.Executor {
+			return func(ctx context.Context, intents ...core.Intent) error {
+				var out []core.Outcome
+				for _, in := range intents {
+					err := s.store.awaitRoom(ctx, room, full)
+					if err == nil {
+						err = next(ctx, in)
+					}
+					out = append(out, core.OutcomesOf(err, []core.Intent{in})...)
+				}
+				return core.Combine(out)
+			}
+		},
+	}
+}
+
+// awaitRoom waits until fewer jobs wait than there is room for.
+func (s *store) awaitRoom(ctx context.Context, room int, full func() error) error {
+	for {
+		s.mu.Lock()
+		wake, waiting := s.wake, len(s.ready)+len(s.later)
+		s.mu.Unlock()
+		if waiting < room {
+			return nil
+		}
+		if full != nil {
+			return full()
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", core.ErrUnavailable, ctx.Err())
+		}
+	}
 }

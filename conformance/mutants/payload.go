@@ -98,6 +98,12 @@ var payloadMutants = []Variant{
 		}
 		return true
 	}}),
+	queue("strict-decoder", "A14", "does not read messages that have a field it does not know", bug{decode: func(data []byte) (core.Intent, error) {
+		if bytes.Contains(data, []byte(`"later"`)) {
+			return core.Intent{}, core.ErrInvalid
+		}
+		return core.DecodeIntent(data)
+	}}),
 }
 
 // rewrite decodes JSON and encodes it again, exactly or with numbers as float64.

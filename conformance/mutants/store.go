@@ -1,6 +1,7 @@
 package mutants
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type job struct {
 	attempt int // of its next or present run, from 1
 	state   conformance.RecordState
 	poison  bool // its message cannot be understood
+	native  bool // its message has no envelope
 	holder  *worker
 }
 
@@ -37,10 +39,12 @@ type store struct {
 	ids     map[string]time.Time // until when an ID is remembered
 	unique  map[string]*job
 	nextSeq int
+
+	contexts map[string]context.Context // of producers, for a mutant
 }
 
 func newStore(b *bug) *store {
-	return &store{bug: b, wake: make(chan struct{}), ids: map[string]time.Time{}, unique: map[string]*job{}}
+	return &store{bug: b, wake: make(chan struct{}), ids: map[string]time.Time{}, unique: map[string]*job{}, contexts: map[string]context.Context{}}
 }
 
 const idWindow = 20 * time.Minute
@@ -48,7 +52,7 @@ const idWindow = 20 * time.Minute
 // add stores one intent. The lock is held.
 func (s *store) add(in core.Intent, now time.Time) core.Outcome {
 	out := core.Outcome{ID: in.ID, State: core.Accepted}
-	if until, seen := s.ids[s.bug.idKey(in)]; seen && now.Before(until) {
+	if until, seen := s.ids[s.bug.idKey(in)]; seen && (s.bug.endlessIDs || now.Before(until)) {
 		if in.ChosenID() {
 			out.State, out.Err = core.Duplicate, core.ErrDuplicate
 		}
@@ -77,6 +81,17 @@ func (s *store) add(in core.Intent, now time.Time) core.Outcome {
 	s.all = append(s.all, j)
 	s.put(j, now)
 	return out
+}
+
+func (s *store) addAll(intents []core.Intent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	out := make([]core.Outcome, len(intents))
+	for i := range intents {
+		out[i] = s.add(intents[i], now)
+	}
+	return core.Combine(out)
 }
 
 // put makes a job wait. The lock is held.
@@ -135,6 +150,21 @@ func (s *store) take(queues []string, now time.Time) (*job, time.Time) {
 func (s *store) finish(j *job, state conformance.RecordState) {
 	j.state, j.holder = state, nil
 	s.release(j)
+	if s.bug.forgetsDone {
+		delete(s.ids, s.bug.idKey(j.in))
+	}
+}
+
+// free says whether neither ID nor unique key is taken. The lock is held.
+func (s *store) free(in core.Intent, now time.Time) bool {
+	until, seen := s.ids[s.bug.idKey(in)]
+	return !(seen && now.Before(until)) && s.unique[s.bug.uniqueKey(in)] == nil
+}
+
+// forget makes ID and unique key free. The lock is held.
+func (s *store) forget(in core.Intent) {
+	delete(s.ids, s.bug.idKey(in))
+	delete(s.unique, s.bug.uniqueKey(in))
 }
 
 func (s *store) release(j *job) {

@@ -2,7 +2,10 @@ package mutants
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goairlock/airlock/conformance"
@@ -23,12 +26,19 @@ type bug struct {
 	deliver func(*job, *core.Delivery)                // alters what is run
 	early   func(*worker, *job)                       // before the handler
 	perform func(*worker, core.Delivery) core.Verdict // instead of the registry
-	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then
+	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then; the store's lock is held
 	slots   func(int) int
+	decode  func([]byte) (core.Intent, error)  // reads stored messages
 	system  func(*conformance.System, *system) // alters what the suite is given
 
-	anyQueue, keepUnique, fetchAfterStop bool
-	shared                               bool // one store for all namespaces
+	shared         bool // one store for all namespaces
+	anyQueue       bool // the worker's queues do not matter
+	keepUnique     bool // finished jobs keep their key
+	retryReleases  bool // failed attempts release it
+	fetchAfterStop bool // Stop drains the queue
+	forgetsDone    bool // finished jobs lose their ID
+	inWaves        bool // the worker fetches again when all it had are done
+	endlessIDs     bool // IDs never expire
 }
 
 func (b *bug) idKey(in core.Intent) string {
@@ -53,6 +63,8 @@ type system struct {
 	store *store
 	bug   *bug
 	setup conformance.Setup
+
+	inside atomic.Int64 // calls under way
 
 	mu     sync.Mutex
 	closed bool
@@ -108,7 +120,65 @@ func queueHarness(b bug) conformance.Harness {
 		Subject:  conformance.Subject{Module: "reference"},
 		InBubble: true,
 		New:      func(t conformance.T, s conformance.Setup) conformance.System { return w.open(t, s) },
+		Native:   &conformance.Native{Produce: w.produce, Consume: w.consume},
+		Golden: []conformance.Golden{{
+			Name: "v1 with a field of a later release", Put: w.putGolden,
+			ID: "golden-1", Payload: []byte(`{"n":1}`), Headers: map[string]string{"Color": "red"},
+		}},
 	}
+}
+
+// golden is a message as the first release stored it, and one field more.
+const golden = `{"v":1,"id":"golden-1","headers":{"Color":"red"},"task":"conformance.golden","payload":"eyJuIjoxfQ==","later":[1]}`
+
+func (w *world) putGolden(ctx context.Context, namespace string) error {
+	decode := core.DecodeIntent
+	if w.bug.decode != nil {
+		decode = w.bug.decode
+	}
+	in, err := decode([]byte(golden))
+	if err != nil {
+		return nil // a message that is not understood is nobody's job
+	}
+	return w.find(ctx, namespace).addAll([]core.Intent{in})
+}
+
+// find returns the store of a namespace of the check that ctx belongs to.
+func (w *world) find(ctx context.Context, namespace string) *store {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p, s := range w.stores {
+		if (p.namespace == namespace || w.bug.shared) && p.check.Context() == ctx {
+			return s
+		}
+	}
+	return newStore(w.bug)
+}
+
+// produce stores a job as a producer does that has no envelope.
+func (w *world) produce(ctx context.Context, namespace, task string, payload []byte) error {
+	s := w.find(ctx, namespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextSeq++
+	id := fmt.Sprint("native-", s.nextSeq)
+	j := &job{in: core.Intent{ID: id, Task: task}, payload: payload, rank: 5, seq: s.nextSeq, attempt: 1, native: true}
+	s.all = append(s.all, j)
+	s.put(j, time.Now())
+	return nil
+}
+
+// consume takes a job as a worker does that knows no envelope.
+func (w *world) consume(ctx context.Context, namespace string) (string, []byte, error) {
+	s := w.find(ctx, namespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, _ := s.take([]string{""}, time.Now())
+	if j == nil {
+		return "", nil, errors.New("nothing to consume")
+	}
+	s.finish(j, conformance.Finished)
+	return j.in.Task, j.payload, nil
 }
 
 func (w *world) open(t conformance.T, setup conformance.Setup) conformance.System {
@@ -164,15 +234,7 @@ func (sys *system) execute(ctx context.Context, intents ...core.Intent) error {
 	if closed {
 		return core.Combine(outcomes(intents, core.NotSent, core.ErrClosed))
 	}
-	s := sys.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	out := make([]core.Outcome, len(intents))
-	for i := range intents {
-		out[i] = s.add(intents[i], now)
-	}
-	return core.Combine(out)
+	return sys.store.addAll(intents)
 }
 
 func outcomes(intents []core.Intent, state core.State, err error) []core.Outcome {
@@ -232,7 +294,11 @@ func inlineHarness(caps core.Capabilities, change func(core.Executor, *core.Regi
 }
 
 func runHere(ctx context.Context, reg *core.Registry, in core.Intent) error {
-	v := reg.Perform(core.WithoutValues(ctx), in.Delivery())
+	return performHere(core.WithoutValues(ctx), reg, in)
+}
+
+func performHere(ctx context.Context, reg *core.Registry, in core.Intent) error {
+	v := reg.Perform(ctx, in.Delivery())
 	if v.Action == core.Done {
 		return nil
 	}

@@ -30,7 +30,9 @@ type worker struct {
 	jobs    sync.WaitGroup
 
 	running  int  // guarded by store.mu
+	wave     int  // guarded by store.mu
 	stopping bool // guarded by store.mu
+	killed   bool // guarded by store.mu
 }
 
 func startWorker(s *store, setup conformance.Setup, b *bug) *worker {
@@ -51,12 +53,12 @@ func startWorker(s *store, setup conformance.Setup, b *bug) *worker {
 
 func (w *worker) fetch() {
 	for {
-		j, wake, next, over := w.look()
+		j, d, wake, next, over := w.look()
 		switch {
 		case over:
 			return
 		case j != nil:
-			w.jobs.Go(func() { w.run(j) })
+			w.jobs.Go(func() { w.run(j, d) })
 		case next.IsZero():
 			<-wake
 		default:
@@ -71,23 +73,35 @@ func (w *worker) fetch() {
 }
 
 // look takes a job, or says what to wait for, or that it is over.
-func (w *worker) look() (j *job, wake chan struct{}, next time.Time, over bool) {
+func (w *worker) look() (j *job, d core.Delivery, wake chan struct{}, next time.Time, over bool) {
 	s := w.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w.stopping && !(w.bug.fetchAfterStop && len(s.ready) > 0) {
-		return nil, nil, time.Time{}, true
+		return nil, d, nil, time.Time{}, true
 	}
-	if w.running < w.slots {
+	if w.running < w.slots && w.mayFetch() {
 		if j, next = s.take(w.queues, time.Now()); j != nil {
 			w.running++
+			w.wave--
 			j.holder = w
+			d = w.delivery(j)
 		}
 	}
-	return j, s.wake, next, false
+	return j, d, s.wake, next, false
 }
 
-func (w *worker) run(j *job) {
+// mayFetch is true but for a worker that fetches in waves. The store's lock is
+// held.
+func (w *worker) mayFetch() bool {
+	if w.running == 0 {
+		w.wave = w.slots
+	}
+	return w.wave > 0 || !w.bug.inWaves
+}
+
+// delivery is what is run of a job. The store's lock is held.
+func (w *worker) delivery(j *job) core.Delivery {
 	d := core.Delivery{
 		ID: j.in.ID, Task: j.in.Task, Queue: j.queue, Payload: j.payload, Headers: j.headers, Attempt: j.attempt,
 		MaxAttempts: j.in.Options.MaxAttempts, Backoff: j.in.Options.Backoff, Timeout: j.in.Options.Timeout, Deadline: j.in.Options.Deadline,
@@ -95,6 +109,10 @@ func (w *worker) run(j *job) {
 	if d.MaxAttempts == 0 {
 		d.MaxAttempts = defaultAttempts
 	}
+	return d
+}
+
+func (w *worker) run(j *job, d core.Delivery) {
 	if w.bug.deliver != nil {
 		w.bug.deliver(j, &d)
 	}
@@ -110,21 +128,21 @@ func (w *worker) run(j *job) {
 	default:
 		v = w.registry.Perform(w.ctx, d)
 	}
-	if w.bug.verdict != nil {
-		w.bug.verdict(j, d, &v)
-	}
-	w.settle(j, v)
+	w.settle(j, d, v)
 }
 
 // settle tells the store what became of a run.
-func (w *worker) settle(j *job, v core.Verdict) {
+func (w *worker) settle(j *job, d core.Delivery, v core.Verdict) {
 	s := w.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.running--
 	defer s.stir()
-	if j.holder != w { // handed back when this worker was killed or stopped
+	if w.killed || j.holder != w { // dead, or the job was handed back when this worker was stopped
 		return
+	}
+	if w.bug.verdict != nil {
+		w.bug.verdict(j, d, &v)
 	}
 	now := time.Now()
 	switch v.Action {
@@ -134,6 +152,9 @@ func (w *worker) settle(j *job, v core.Verdict) {
 		s.finish(j, conformance.Buried)
 	case core.Retry:
 		j.attempt++
+		if w.bug.retryReleases {
+			s.release(j)
+		}
 		if v.After == 0 {
 			v.After = ownBackoff
 		}
@@ -148,7 +169,7 @@ func (w *worker) settle(j *job, v core.Verdict) {
 // stop waits for running jobs until ctx is done; those that have not finished
 // by then are told to end and go back to the store.
 func (w *worker) stop(ctx context.Context) error {
-	w.end()
+	w.end(false)
 	done := make(chan struct{})
 	go func() {
 		w.fetcher.Wait()
@@ -167,14 +188,14 @@ func (w *worker) stop(ctx context.Context) error {
 
 // kill is the end of the worker's process.
 func (w *worker) kill() {
-	w.end()
+	w.end(true)
 	w.handBack()
 }
 
-func (w *worker) end() {
+func (w *worker) end(killed bool) {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
-	w.stopping = true
+	w.stopping, w.killed = true, w.killed || killed
 	w.store.stir()
 }
 

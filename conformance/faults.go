@@ -1,0 +1,75 @@
+package conformance
+
+import (
+	"strings"
+
+	"github.com/goairlock/airlock/core"
+)
+
+var faultChecks = []check{
+	{id: "F06", level: Faults, run: workerKilled,
+		title: "a job whose worker is killed runs again",
+		why:   "machines die in the middle of jobs"},
+	{id: "F10", level: Faults, run: poisonMessage,
+		title: "a message that cannot be understood is put away, and the others go on",
+		why:   "one broken message must not stop a queue or run for ever"},
+}
+
+func workerKilled(p *probe) {
+	s := p.open(Setup{Slots: 2})
+	switch {
+	case s.sys.Inline || s.caps.Durability == core.InProcess:
+		p.notApplicable("jobs do not outlive their process")
+	case s.caps.Delivery != core.AtLeastOnce:
+		p.notApplicable("%s is claimed", s.caps.Delivery)
+	case s.sys.Kill == nil:
+		p.notRun("the harness has no System.Kill")
+	}
+	never := make(chan struct{})
+	cut, done := s.make(p.hold(never)), s.make(nil)
+	s.accept(single, done)
+	s.awaitEnd(done, 1, p.patience())
+	p.sleep(p.settle() / 4) // its acknowledgement is on its way
+	s.accept(single, cut)
+	s.awaitRuns([]job{cut})
+	p.hist.add(Event{Kind: EventFault, Text: "kill", State: "working"})
+	if err := s.sys.Kill(); err != nil {
+		p.broken("harness: System.Kill: %v", err)
+	}
+	next := p.open(Setup{Namespace: s.setup.Namespace})
+	p.hist.add(Event{Kind: EventHeal})
+	if !next.await(p.recoverWithin(), func() bool { return len(next.phantoms()) > 0 }) {
+		p.fail("a job whose worker was killed runs again", "not within %v", p.recoverWithin())
+	}
+	p.witness("killed in a handler", 1)
+	next.quiet()
+	if ph := next.phantoms(); len(ph) > 1 {
+		p.fail("what was done before the kill does not run again", "%d jobs ran again", len(ph))
+	}
+}
+
+func poisonMessage(p *probe) {
+	s := p.open(Setup{Slots: 1})
+	if s.sys.Corrupt == nil {
+		if s.sys.Inline || s.caps.Durability == core.InProcess {
+			p.notApplicable("jobs are not stored as messages")
+		}
+		p.notRun("the harness has no System.Corrupt")
+	}
+	before := s.makeN(5)
+	s.accept(batch, before...)
+	for range 3 {
+		if err := s.sys.Corrupt(p.ctx, jobTaskName); err != nil {
+			p.broken("harness: System.Corrupt: %v", err)
+		}
+	}
+	after := s.makeN(10)
+	s.accept(batch, after...)
+	s.awaitRuns(append(before, after...))
+	s.quiet()
+	for _, ph := range s.phantoms() {
+		if strings.Contains(ph, `ref ""`) {
+			p.fail("no handler is called for a message that cannot be understood", "%s", ph)
+		}
+	}
+}
