@@ -3,7 +3,7 @@
 SHELL         := bash
 .SHELLFLAGS   := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test test-embedded race bench fuzz cover lint gofmt vet staticcheck rooms tidy-check tidy alone outside version tags tools
+.PHONY: help test test-embedded race bench fuzz cover matrix lint gofmt vet staticcheck rooms tidy-check tidy alone outside version tags tools
 
 # The tag that adds the tests on real servers; `make race TAGS=` leaves them out.
 TAGS     ?= realservers
@@ -41,6 +41,12 @@ fuzz: ## run every fuzz target for FUZZTIME
 cover: ## write coverage.out, each test counting for every package, and print the total
 	go test -tags=$(TAGS) -coverpkg=work -coverprofile=coverage.out work
 	@go tool cover -func=coverage.out | tail -n 1
+
+matrix: ## run the conformance suite on every executor, keep the reports, draw the matrix
+	@dir=$$(mktemp -d) && CONFORMANCE_REPORT=$$dir go test -count=1 -tags=$(TAGS) -run='^TestConformance' work && \
+	mkdir -p conformance/reports && for f in $$dir/*.json; do \
+		[ "$$(basename $$f)" = conformance.json ] || cp $$f conformance/reports/ || exit 1; \
+	done && rm -r $$dir && go run ./integration/matrix
 
 lint: gofmt vet staticcheck rooms ## check format, vet, staticcheck and who imports whom (each a target too)
 

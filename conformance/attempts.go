@@ -128,12 +128,12 @@ func maxAttempts(p *probe) {
 		}
 		j := s.make(failing, opts...)
 		s.push(single, j)
-		runs := s.awaitEnd(j, n, time.Duration(n)*within)
+		s.awaitEnd(j, n, time.Duration(n)*within)
 		s.quiet()
 		if !s.honours(core.OptionBackoff) {
 			p.sleep(p.h.RetryWithin)
 		}
-		runs = s.runsOf(j.ref)
+		runs := s.runsOf(j.ref)
 		if len(runs) != n {
 			p.fail(fmt.Sprintf("%d runs for max attempts %d", n, n), "%d", len(runs))
 		}

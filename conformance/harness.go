@@ -81,6 +81,9 @@ type Harness struct {
 
 // Subject is who is tested.
 type Subject struct {
+	// Name names the report's files: a-z, 0-9 and -, the executor first, then
+	// what is special about the set-up: "river", "river-sqlite".
+	Name     string            `json:"name,omitempty"`
 	Module   string            `json:"module,omitempty"`
 	Version  string            `json:"version,omitempty"`
 	URL      string            `json:"url,omitempty"`

@@ -62,10 +62,18 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	return enc.Close()
 }
 
-// save writes conformance.json and junit.xml into dir.
+// save writes the report into dir as NAME.json and NAME.xml, NAME being the
+// subject's or else "conformance".
 func (r *Report) save(dir string) error {
-	for name, write := range map[string]func(io.Writer) error{"conformance.json": r.WriteJSON, "junit.xml": r.WriteJUnit} {
-		f, err := os.Create(filepath.Join(dir, name))
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	name := r.Subject.Name
+	if name == "" {
+		name = "conformance"
+	}
+	for ending, write := range map[string]func(io.Writer) error{".json": r.WriteJSON, ".xml": r.WriteJUnit} {
+		f, err := os.Create(filepath.Join(dir, name+ending))
 		if err != nil {
 			return err
 		}

@@ -71,6 +71,7 @@ type Result struct {
 	Leaked   bool           `json:"leaked,omitempty"` // goroutines were left behind
 
 	events []Event
+	claims *core.Capabilities // of the last system that the check opened
 }
 
 // Name is the check's ID, and its case after a slash.
@@ -135,6 +136,11 @@ func newReport(h *Harness, seed uint64) *Report {
 // finish sorts and sums up.
 func (r *Report) finish() {
 	slices.SortFunc(r.Results, func(a, b Result) int { return strings.Compare(a.Name(), b.Name()) })
+	for i := range r.Results {
+		if c := r.Results[i].claims; c != nil {
+			r.Claims = c
+		}
+	}
 	r.Summary = map[Level]Outcome{}
 	rank := []Outcome{Success, Partial, Failure, Broken}
 	for i := range r.Results {

@@ -54,6 +54,9 @@ func (p *probe) openWith(s Setup, m core.Middleware, handlers ...core.Handler) *
 	if s.Paused && sys.Start == nil && !sys.Inline {
 		p.notRun("the harness has no System.Start: a worker cannot be held back")
 	}
+	p.mu.Lock()
+	p.result.claims = &sys.Caps
+	p.mu.Unlock()
 	return &subject{ledger: l, p: p, sys: sys, caps: sys.Caps, setup: s}
 }
 

@@ -11,7 +11,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Harness{
-		Subject:  conformance.Subject{Module: "github.com/goairlock/airlock/executors/pool"},
+		Subject:  conformance.Subject{Name: "pool", Module: "github.com/goairlock/airlock/executors/pool"},
 		InBubble: true,
 		New:      newSystem,
 	})

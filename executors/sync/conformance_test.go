@@ -9,7 +9,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Harness{
-		Subject:  conformance.Subject{Module: "github.com/goairlock/airlock/executors/sync"},
+		Subject:  conformance.Subject{Name: "sync", Module: "github.com/goairlock/airlock/executors/sync"},
 		InBubble: true,
 		New: func(ct conformance.T, s conformance.Setup) conformance.System {
 			exec, err := syncexec.New(&syncexec.Options{Registry: s.Registry})

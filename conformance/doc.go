@@ -1,0 +1,17 @@
+// Package conformance is the suite that judges executors: whether an executor
+// keeps the duties of core.Executor and does with each option what its
+// core.Capabilities claim.
+//
+// [Run] is for an executor's own test, [Check] for programs. Both take a
+// [Harness], which says how to make the system under test. What a harness
+// cannot do is reported as not run, and never as passed; what is claimed to be
+// refused must be refused; and a check whose provocation did not bite is
+// inconclusive. The executors in the package mutants show that each check can
+// fail.
+//
+// # Variables
+//
+//	CONFORMANCE_SEED    repeats a run
+//	CONFORMANCE_LEVELS  core,options,faults,soak
+//	CONFORMANCE_REPORT  a folder for reports
+package conformance
