@@ -98,7 +98,7 @@ func (e *Executor) many(ctx context.Context, intents []core.Intent, out []core.O
 	}
 	ok = true
 	for i := range out {
-		out[i].State, out[i].Err = e.judge(ctx, &intents[i], replyOf(rec.steps[i].cmd))
+		out[i].State, out[i].Err = e.judge(ctx, &intents[i], rec.steps[i].reply())
 		ok = ok && (out[i].State == core.Accepted || out[i].State == core.Duplicate)
 	}
 	return ok

@@ -117,13 +117,18 @@ type reply struct {
 	err    error
 }
 
-// replyOf reads a command that has been carried out. go-redis may put the error of
-// a later command of a pipeline on one that has been answered: the answer holds.
-func replyOf(cmd *redis.Cmd) reply {
+// replyOf reads a command that has been carried out, by itself or in a pipeline
+// that ended with an error. go-redis v9.14.1 puts the error of a pipeline on
+// commands that have been answered, so the answer holds, and leaves commands of a
+// pipeline that found no connection without any.
+func replyOf(cmd *redis.Cmd, pipeline error) reply {
 	if n, ok := cmd.Val().(int64); ok {
 		return reply{answer: n, sent: true}
 	}
 	err := cmd.Err()
+	if err == nil {
+		err = pipeline
+	}
 	if err == nil {
 		err = errLibrary
 	}
@@ -138,7 +143,7 @@ type passage struct {
 }
 
 func (p *passage) note(cmd *redis.Cmd) *redis.Cmd {
-	p.reply = replyOf(cmd)
+	p.reply = replyOf(cmd, nil)
 	return cmd
 }
 
@@ -156,7 +161,10 @@ type step struct {
 	keys  []string
 	args  []any
 	cmd   *redis.Cmd
+	err   error // of its pipeline
 }
+
+func (s *step) reply() reply { return replyOf(s.cmd, s.err) }
 
 func (r *recording) add(s *script, keys []string, args []any) *redis.Cmd {
 	h := &s.plain
@@ -188,7 +196,7 @@ func (r *recording) play(ctx context.Context, rdb redis.UniversalClient) {
 	}
 	r.send(ctx, rdb, again, false)
 	for k, i := range at {
-		r.steps[i].cmd = again[k].cmd
+		r.steps[i] = again[k]
 	}
 }
 
@@ -215,7 +223,11 @@ func (r *recording) send(ctx context.Context, rdb redis.UniversalClient, steps [
 		}
 		last = here
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	if _, err := pipe.Exec(ctx); err != nil {
+		for i := range steps {
+			steps[i].err = err
+		}
+	}
 }
 
 const allQueues = "asynq:queues"
