@@ -7,6 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/goairlock/airlock/conformance"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/servers"
 )
 
@@ -26,10 +28,23 @@ func TestOnRedisCluster(t *testing.T) {
 	})
 }
 
-func clustered(t *testing.T, addrs []string) connect {
+func clustered(t cleaner, addrs []string) connect {
 	return func() redis.UniversalClient {
 		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
 	}
+}
+
+func TestConformanceOnRedis(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{Private: true})
+	h := harness(func(t cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
+	conformance.Run(t, h)
+}
+
+func TestConformanceOnRedisClusterWithLanes(t *testing.T) {
+	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
+	h := harness(func(t cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
+	h.Scale = 2
+	conformance.Run(t, h)
 }

@@ -74,8 +74,11 @@ func embedded(t *testing.T) connect {
 	return plain(t, m.Addr())
 }
 
+// cleaner is what clients are closed by: a test, or a check of the conformance suite.
+type cleaner interface{ Cleanup(func()) }
+
 // plain connects with a client that does not retry by itself.
-func plain(t *testing.T, addr string) connect {
+func plain(t cleaner, addr string) connect {
 	return func() redis.UniversalClient {
 		rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
 		t.Cleanup(func() { _ = rdb.Close() })
