@@ -4,14 +4,18 @@ go 1.26.0
 
 replace (
 	github.com/goairlock/airlock => ../
+	github.com/goairlock/airlock/executors/asynq => ../executors/asynq
 	github.com/goairlock/airlock/executors/pool => ../executors/pool
 	github.com/goairlock/airlock/executors/sync => ../executors/sync
 )
 
 require (
+	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/goairlock/airlock v0.1.0
+	github.com/goairlock/airlock/executors/asynq v0.1.0
 	github.com/goairlock/airlock/executors/pool v0.1.0
 	github.com/goairlock/airlock/executors/sync v0.1.0
+	github.com/hibiken/asynq v0.26.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
@@ -36,10 +40,14 @@ require (
 	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	github.com/robfig/cron/v3 v3.0.1 // indirect
+	github.com/spf13/cast v1.10.0 // indirect
+	github.com/yuin/gopher-lua v1.1.1 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
+	google.golang.org/protobuf v1.36.10 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect

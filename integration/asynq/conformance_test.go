@@ -1,0 +1,183 @@
+package asynq_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/hibiken/asynq"
+
+	"github.com/goairlock/airlock/conformance"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+)
+
+// Not parallel: the suite looks for goroutines that are left behind.
+func TestConformance(t *testing.T) {
+	m := miniredis.RunT(t)
+	conformance.Run(t, harness(func(t cleaner) connect { return plain(t, m.Addr()) }, asynqexec.Options{}))
+}
+
+func TestConformanceWithLanes(t *testing.T) {
+	m := miniredis.RunT(t)
+	opts := asynqexec.Options{Lanes: true, IDWindow: -1}
+	conformance.Run(t, harness(func(t cleaner) connect { return plain(t, m.Addr()) }, opts))
+}
+
+// harness tests the executor with a server of asynq's on one Redis.
+func harness(open func(cleaner) connect, opts asynqexec.Options) conformance.Harness {
+	space := func(t cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
+	return conformance.Harness{
+		Scale: 3, // an embedded Redis runs some hundred scripts a second while the others run
+		Subject: conformance.Subject{
+			Module: "github.com/goairlock/airlock/executors/asynq", Backend: "redis",
+			Settings: map[string]string{"library": "asynq v0.26.0"},
+		},
+		RetryWithin: 90 * time.Second, // asynq's own schedule: 15 s to 45 s before the first retry
+		New: func(t conformance.T, s conformance.Setup) conformance.System {
+			return system(t, space(t, s.Namespace), s, opts)
+		},
+		Native: &conformance.Native{
+			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
+				var clients cleanups
+				defer clients.run()
+				client := asynq.NewClientFromRedisClient(space(&clients, namespace)())
+				_, err := client.EnqueueContext(ctx, asynq.NewTask(task, payload))
+				return err
+			},
+			Consume: func(ctx context.Context, namespace string) (string, []byte, error) {
+				var clients cleanups
+				defer clients.run()
+				return consume(ctx, space(&clients, namespace))
+			},
+		},
+	}
+}
+
+// cleanups is a cleaner for a function.
+type cleanups []func()
+
+func (c *cleanups) Cleanup(f func()) { *c = append(*c, f) }
+
+func (c *cleanups) run() {
+	for _, f := range *c {
+		f()
+	}
+}
+
+func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Options) conformance.System {
+	rdb := c()
+	exec, err := asynqexec.New(rdb, &opts)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	cfg := config(s.Slots)
+	cfg.Queues = map[string]int{}
+	for _, q := range append(s.Queues, "")[:max(len(s.Queues), 1)] {
+		if q == "" {
+			q = "default"
+		}
+		cfg.Queues[q] = 1
+	}
+	if opts.Lanes {
+		cfg.Queues = asynqexec.Lanes(cfg.Queues)
+	}
+	if err := asynqexec.Configure(&cfg); err != nil {
+		t.Fatalf("Configure: %v", err)
+	}
+	srv := asynq.NewServerFromRedisClient(c(), cfg)
+	start := sync.OnceValue(func() error { return srv.Start(asynqexec.Handler(s.Registry)) })
+	stop := sync.OnceFunc(func() {
+		if start() == nil {
+			srv.Shutdown()
+		}
+	})
+	t.Cleanup(stop)
+	sys := conformance.System{
+		Exec: exec.Execute, Caps: exec.Capabilities(), Slots: cfg.Concurrency,
+		Stop: func(ctx context.Context) error {
+			stopped := make(chan struct{})
+			go func() { stop(); close(stopped) }()
+			select {
+			case <-stopped:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		Stored: func(ctx context.Context) ([]conformance.Record, error) {
+			return stored(asynq.NewInspectorFromRedisClient(rdb), cfg.Queues)
+		},
+		Corrupt: func(ctx context.Context, task string) error {
+			bad := asynq.NewTaskWithHeaders(task, []byte("{"), map[string]string{"Airlock-Envelope": "{"})
+			_, err := asynq.NewClientFromRedisClient(rdb).EnqueueContext(ctx, bad)
+			return err
+		},
+	}
+	if s.Paused {
+		sys.Start = func(context.Context) error { return start() }
+	} else if err := start(); err != nil {
+		t.Fatalf("Start: %v", err)
+	}
+	return sys
+}
+
+func config(slots int) asynq.Config {
+	if slots == 0 {
+		slots = 8
+	}
+	return asynq.Config{
+		Concurrency: slots, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Second,
+		TaskCheckInterval: 10 * time.Millisecond, DelayedTaskCheckInterval: 20 * time.Millisecond,
+	}
+}
+
+// consume takes one job with a server that knows nothing of airlock.
+func consume(ctx context.Context, c connect) (task string, payload []byte, err error) {
+	got := make(chan *asynq.Task, 1)
+	srv := asynq.NewServerFromRedisClient(c(), config(1))
+	err = srv.Start(asynq.HandlerFunc(func(_ context.Context, t *asynq.Task) error {
+		select {
+		case got <- t:
+			return nil
+		default:
+			return errDeclined // it was to be one
+		}
+	}))
+	if err != nil {
+		return "", nil, err
+	}
+	defer srv.Shutdown()
+	select {
+	case t := <-got:
+		return t.Type(), t.Payload(), nil
+	case <-ctx.Done():
+		return "", nil, ctx.Err()
+	}
+}
+
+// stored is what asynq's Inspector sees.
+func stored(i *asynq.Inspector, queues map[string]int) ([]conformance.Record, error) {
+	var records []conformance.Record
+	for queue := range queues {
+		for _, l := range []struct {
+			list  func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)
+			state conformance.RecordState
+		}{
+			{i.ListPendingTasks, conformance.Waiting}, {i.ListScheduledTasks, conformance.Waiting},
+			{i.ListRetryTasks, conformance.Waiting}, {i.ListActiveTasks, conformance.Running},
+			{i.ListCompletedTasks, conformance.Finished}, {i.ListArchivedTasks, conformance.Buried},
+		} {
+			tasks, err := l.list(queue, asynq.PageSize(100_000))
+			if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+				return nil, err
+			}
+			for _, t := range tasks {
+				records = append(records, conformance.Record{ID: t.ID, Task: t.Type, State: l.state})
+			}
+		}
+	}
+	return records, nil
+}

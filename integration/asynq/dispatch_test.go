@@ -1,0 +1,209 @@
+package asynq_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/goairlock/airlock/core"
+)
+
+// counter counts what a client is asked to send.
+type counter struct{ commands, pipelines atomic.Int64 }
+
+func (c *counter) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.commands.Add(1); return next(ctx, cmd) }
+}
+
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { c.pipelines.Add(1); return next(ctx, cmds) }
+}
+
+// count counts from now on.
+func (w *world) count() *counter {
+	w.must(w.rdb.Ping(w.ctx).Err()) // a new connection sends commands of its own
+	c := &counter{}
+	w.rdb.AddHook(c)
+	return c
+}
+
+func (w *world) wantSent(c *counter, commands, pipelines int64) {
+	w.Helper()
+	if n, p := c.commands.Swap(0), c.pipelines.Swap(0); n != commands || p != pipelines {
+		w.Errorf("%d commands and %d pipelines, want %d and %d", n, p, commands, pipelines)
+	}
+}
+
+func (w *world) batch(from, to int, opts ...core.Option) []core.Intent {
+	w.Helper()
+	var intents []core.Intent
+	for i := from; i < to; i++ {
+		intents = append(intents, w.intent(fmt.Sprint(i), opts...))
+	}
+	return intents
+}
+
+func batchIsOnePipeline(w *world) {
+	sent := w.count()
+	all := w.batch(0, 2601)
+	w.must(w.exec.Execute(w.ctx, all[:100]...))
+	w.wantSent(sent, 0, 1)
+	w.must(w.exec.Execute(w.ctx, all[100:]...))
+	w.wantSent(sent, 0, 3)
+	var want []string
+	for i := range 2601 {
+		want = append(want, fmt.Sprint(i))
+	}
+	if got := w.pending("default"); !slices.Equal(got, want) {
+		w.Errorf("%d jobs wait, in another order: %v …", len(got), got[:min(len(got), 10)])
+	}
+}
+
+func oneIntentTakesTheLibrarysRoundTrips(w *world) {
+	native := asynq.NewClientFromRedisClient(w.rdb)
+	sent := w.count()
+	for i := range 3 {
+		_, err := native.EnqueueContext(w.ctx, asynq.NewTask("test.work", []byte(`""`)))
+		w.must(err)
+		want := sent.commands.Swap(0)
+		w.must(w.exec.Execute(w.ctx, w.intent("")))
+		if i > 0 { // the first one of each may find the script cache empty
+			w.wantSent(sent, want, 0)
+		}
+		sent.commands.Store(0)
+	}
+	w.must(w.exec.Execute(w.ctx, w.intent("", core.Unique("first"))))
+	sent.commands.Store(0)
+	w.must(w.exec.Execute(w.ctx, w.intent("", core.Unique("second"))))
+	w.wantSent(sent, 1, 0)
+}
+
+func lostScriptCache(w *world) {
+	for n, opts := range [][]core.Option{nil, {core.Queue("mail")}, {core.Delay(time.Hour)}} {
+		w.must(w.exec.Execute(w.ctx, w.batch(0, 10, opts...)...)) // the scripts are known here now
+		w.must(w.rdb.ScriptFlush(w.ctx).Err())
+		sent := w.count()
+		w.must(w.exec.Execute(w.ctx, w.batch(0, 10, opts...)...))
+		w.wantSent(sent, 0, 1)
+		w.must(w.rdb.ScriptFlush(w.ctx).Err())
+		w.must(w.exec.Execute(w.ctx, w.intent("alone", opts...)))
+		unique := append(slices.Clone(opts), core.Unique(fmt.Sprint(n)))
+		w.must(w.rdb.ScriptFlush(w.ctx).Err())
+		w.must(w.exec.Execute(w.ctx, w.intent("alone", unique...)))
+	}
+	// Lost between two commands of a pipeline.
+	w.rdb.AddHook(&flusher{w: w})
+	intents := w.batch(0, 10, core.Queue("lost"))
+	w.must(w.exec.Execute(w.ctx, intents...))
+	if got := w.pending("lost"); len(got) != 10 {
+		w.Errorf("%d jobs wait, want 10", len(got))
+	}
+}
+
+// flusher turns the first script of the next pipeline into one that nobody knows.
+type flusher struct {
+	counter
+	w    *world
+	done bool
+}
+
+func (f *flusher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if f.done {
+			return next(ctx, cmds)
+		}
+		f.done = true
+		for _, cmd := range cmds {
+			if cmd.Name() == "eval" {
+				cmd.Args()[0], cmd.Args()[1] = "evalsha", strings.Repeat("0", 40)
+			}
+		}
+		f.w.must(f.w.rdb.ScriptFlush(ctx).Err())
+		return next(ctx, cmds)
+	}
+}
+
+func queuesAreAnnouncedAgain(w *world) {
+	w.must(w.exec.Execute(w.ctx, w.batch(0, 2, core.Queue("mail"))...))
+	w.must(w.rdb.Del(w.ctx, "asynq:queues").Err())
+	w.must(w.exec.Execute(w.ctx, w.batch(0, 2, core.Queue("mail"))...))
+	queues, err := w.inspector().Queues()
+	w.must(err)
+	if !slices.Equal(queues, []string{"mail"}) {
+		w.Errorf("queues %v", queues)
+	}
+}
+
+func batchOfManyQueues(w *world) {
+	const queues, each = 12, 20
+	var intents []core.Intent
+	for n := range queues * each {
+		intents = append(intents, w.intent(fmt.Sprint(n/queues), core.Queue(fmt.Sprintf("q%d", n%queues))))
+	}
+	sent := w.count()
+	w.must(w.exec.Execute(w.ctx, intents...))
+	w.wantSent(sent, 0, 1)
+	for q := range queues {
+		got := w.pending(fmt.Sprintf("q%d", q))
+		if len(got) != each || !slices.IsSortedFunc(got, func(a, b string) int { return len(a) - len(b) }) {
+			w.Errorf("queue %d has %v", q, got)
+		}
+	}
+}
+
+func outcomesAreTold(w *world) {
+	w.want("accepted, accepted, duplicate, accepted, duplicate, accepted",
+		w.intent("a", core.ID("x")), w.intent("b", core.Unique("k")), w.intent("c", core.ID("x")),
+		w.intent("d"), w.intent("e", core.Unique("k")), w.intent("f", core.Delay(time.Hour)))
+	_, err := w.states(w.intent("a", core.ID("x")))
+	if !errors.Is(err, core.ErrDuplicate) || !errors.Is(err, asynq.ErrTaskIDConflict) {
+		w.Errorf("error %v", err)
+	}
+	_, err = w.states(w.intent("b", core.Unique("k")), w.intent("z"))
+	if !errors.Is(err, core.ErrDuplicate) || !errors.Is(err, asynq.ErrDuplicateTask) {
+		w.Errorf("error %v", err)
+	}
+	if got := w.pending("default"); !slices.Equal(got, []string{"a", "b", "d", "z"}) {
+		w.Errorf("waiting: %v", got)
+	}
+}
+
+func sameIntentAgain(w *world) {
+	generated, chosen := w.intent("a"), w.intent("b", core.ID("x"))
+	w.want("accepted", generated)
+	w.want("accepted", generated)
+	w.want("accepted", chosen)
+	w.want("duplicate", chosen)
+	w.want("accepted, duplicate", generated, chosen)
+	fresh := w.intent("c")
+	w.want("accepted, accepted", fresh, fresh)
+	if got := w.pending("default"); !slices.Equal(got, []string{"a", "b", "c"}) {
+		w.Errorf("waiting: %v", got)
+	}
+}
+
+func doneContextSendsNothing(w *world) {
+	cause := errors.New("the shop has closed")
+	ctx, cancel := context.WithCancelCause(w.ctx)
+	cancel(cause)
+	sent := w.count()
+	for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
+		got, err := statesOf(ctx, w.exec.Execute, intents...)
+		if strings.Contains(got, "accepted") || strings.Contains(got, "unknown") || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+			w.Errorf("%s: %v", got, err)
+		}
+	}
+	w.wantSent(sent, 0, 0)
+}

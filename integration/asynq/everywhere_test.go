@@ -1,0 +1,68 @@
+package asynq_test
+
+import (
+	"fmt"
+	"testing"
+
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+)
+
+// everywhere lists what must hold on every kind of Redis.
+var everywhere = []struct {
+	behaviour string
+	opts      *asynqexec.Options
+	check     func(*world)
+}{
+	{"a batch is one pipeline for each 1000 and keeps its order", nil, batchIsOnePipeline},
+	{"one intent takes the library's own round trips", nil, oneIntentTakesTheLibrarysRoundTrips},
+	{"queues are announced again to a Redis that has lost them", nil, queuesAreAnnouncedAgain},
+	{"a batch of many queues is stored in each", nil, batchOfManyQueues},
+	{"what is stored is what was asked for", nil, whatIsStored},
+	{"each intent has an outcome of its own", nil, outcomesAreTold},
+	{"the same intent again is no second job", nil, sameIntentAgain},
+	{"an ID outlives its job for the window", nil, idOutlivesItsJob},
+	{"an ID ends with its job where the window says so", &asynqexec.Options{IDWindow: -1}, idEndsWithItsJob},
+	{"an archived job keeps its ID", nil, archivedJobKeepsItsID},
+	{"a delay is never early", nil, delayIsNeverEarly},
+	{"a backoff is never early", nil, backoffIsNeverEarly},
+	{"a time-out is kept to the millisecond, and none is none", nil, timeouts},
+	{"a deadline is kept", nil, deadlines},
+	{"max attempts count runs", nil, maxAttempts},
+	{"a snooze costs no attempt, but the last one is archived", nil, snoozes},
+	{"a panic and a Goexit are failed attempts", nil, panics},
+	{"an error that is not UTF-8 is stored", nil, errorsThatAreNotUTF8},
+	{"an unknown task is parked and blocks nobody", nil, unknownTaskIsParked},
+	{"a message that cannot be understood is archived", nil, poisonIsArchived},
+	{"a unique key holds until its job has finished", nil, uniqueUntilFinished},
+	{"a unique key is released by a native worker", nil, uniqueReleasedByNativeWorker},
+	{"a unique key and an ID hold beside each other", nil, uniqueAndID},
+	{"locks of finished jobs are swept", nil, locksAreSwept},
+	{"one of many racing for a unique key wins", nil, uniqueRace},
+	{"lanes rank jobs", &asynqexec.Options{Lanes: true}, lanesRank},
+	{"an ID and a unique key count across lanes", &asynqexec.Options{Lanes: true}, idsAcrossLanes},
+	{"a native handler works our job", nil, nativeHandlerWorksOurJob},
+	{"a native producer feeds our handler", nil, nativeProducerFeedsOurHandler},
+	{"native handlers work beside ours", nil, nativeHandlersBesideOurs},
+	{"native options reach asynq", nil, nativeOptionsReachAsynq},
+	{"a context that is done sends nothing", nil, doneContextSendsNothing},
+	{"asynq's Inspector sees queue, state and payload", nil, inspectorSees},
+}
+
+// checkEverywhere runs everything on the Redis that open connects to.
+func checkEverywhere(t *testing.T, open func(t *testing.T, namespace string) connect) {
+	// Alone, for all users of a Redis share its scripts.
+	t.Run("a lost script cache costs no intent and no round trip", func(t *testing.T) {
+		lostScriptCache(setup(t, open(t, "flushed:"), nil))
+	})
+	for i, c := range everywhere {
+		t.Run(c.behaviour, func(t *testing.T) {
+			t.Parallel()
+			c.check(setup(t, open(t, fmt.Sprintf("ns%d:", i)), c.opts))
+		})
+	}
+}
+
+func TestOnEmbeddedRedis(t *testing.T) {
+	t.Parallel()
+	checkEverywhere(t, func(t *testing.T, _ string) connect { return embedded(t) })
+}

@@ -1,0 +1,50 @@
+//go:build realservers
+
+package asynq_test
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/goairlock/airlock/conformance"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/servers"
+)
+
+func TestOnRedis(t *testing.T) {
+	t.Parallel()
+	server := servers.Redis(t, servers.RedisOptions{Private: true})
+	checkEverywhere(t, func(t *testing.T, namespace string) connect {
+		return namespaced(plain(t, server.Addr()), namespace)
+	})
+}
+
+func TestOnRedisCluster(t *testing.T) {
+	t.Parallel()
+	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
+	checkEverywhere(t, func(t *testing.T, namespace string) connect {
+		return namespaced(clustered(t, nodes.Addrs()), namespace)
+	})
+}
+
+func clustered(t cleaner, addrs []string) connect {
+	return func() redis.UniversalClient {
+		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	}
+}
+
+func TestConformanceOnRedis(t *testing.T) {
+	server := servers.Redis(t, servers.RedisOptions{Private: true})
+	h := harness(func(t cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
+	conformance.Run(t, h)
+}
+
+func TestConformanceOnRedisClusterWithLanes(t *testing.T) {
+	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
+	h := harness(func(t cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
+	h.Scale = 2
+	conformance.Run(t, h)
+}

@@ -1,0 +1,133 @@
+package asynq_test
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/goairlock/airlock/core"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+)
+
+const century = 100 * 365 * 24 * time.Hour
+
+// whatIsStored looks with asynq's own eyes at what each option has become.
+func whatIsStored(w *world) {
+	at := time.Now().Add(time.Hour).Truncate(time.Second).Add(time.Millisecond)
+	for name, tc := range map[string]struct {
+		opts  []core.Option
+		queue string
+		ok    func(*asynq.TaskInfo) bool
+	}{
+		"no option": {nil, "default", func(i *asynq.TaskInfo) bool {
+			return i.State == asynq.TaskStatePending && i.MaxRetry == 25 && i.Timeout == century && i.Deadline.IsZero() &&
+				len(i.Headers) == 0 && i.Retention == 301*time.Second
+		}},
+		"queue":             {[]core.Option{core.Queue("mail")}, "mail", func(i *asynq.TaskInfo) bool { return i.Queue == "mail" }},
+		"one attempt":       {[]core.Option{core.MaxAttempts(1)}, "default", func(i *asynq.TaskInfo) bool { return i.MaxRetry == 0 }},
+		"all attempts":      {[]core.Option{core.MaxAttempts(1<<31 - 1)}, "default", func(i *asynq.TaskInfo) bool { return i.MaxRetry == 1<<31-2 }},
+		"half a second":     {[]core.Option{core.Timeout(time.Second / 2)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == time.Second }},
+		"a nanosecond":      {[]core.Option{core.Timeout(1)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == time.Second }},
+		"1.5 seconds":       {[]core.Option{core.Timeout(1500 * time.Millisecond)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == 2*time.Second }},
+		"a minute":          {[]core.Option{core.Timeout(time.Minute)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == time.Minute && len(i.Headers) == 0 }},
+		"the longest limit": {[]core.Option{core.Timeout(century)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == century }},
+		"a millisecond over": {[]core.Option{core.At(at)}, "default", func(i *asynq.TaskInfo) bool {
+			return i.State == asynq.TaskStateScheduled && i.NextProcessAt.Sub(at) == 999*time.Millisecond
+		}},
+		"the past":           {[]core.Option{core.At(time.Now().Add(-time.Hour))}, "default", func(i *asynq.TaskInfo) bool { return i.State == asynq.TaskStatePending }},
+		"a header":           {[]core.Option{core.Header("Trace", "t1")}, "default", func(i *asynq.TaskInfo) bool { return len(i.Headers) == 1 && i.Headers["Trace"] == "t1" }},
+		"a longer retention": {[]core.Option{asynqexec.Native(asynq.Retention(time.Hour))}, "default", func(i *asynq.TaskInfo) bool { return i.Retention == time.Hour }},
+		"half a retention":   {[]core.Option{asynqexec.Native(asynq.Retention(time.Hour + 1))}, "default", func(i *asynq.TaskInfo) bool { return i.Retention == time.Hour+time.Second }},
+		"a shorter one":      {[]core.Option{asynqexec.Native(asynq.Retention(time.Second))}, "default", func(i *asynq.TaskInfo) bool { return i.Retention == 301*time.Second }},
+		"a group":            {[]core.Option{asynqexec.Native(asynq.Group("g"))}, "default", func(i *asynq.TaskInfo) bool { return i.State == asynq.TaskStateAggregating && i.Group == "g" }},
+		"a deadline": {[]core.Option{core.Deadline(at)}, "default", func(i *asynq.TaskInfo) bool {
+			// Not asynq's own, which would run the job into its deadline again and again.
+			return i.Deadline.IsZero() && len(i.Headers) == 1
+		}},
+	} {
+		for mode, before := range map[string][]core.Intent{"alone": nil, "in a batch": {w.intent("before")}} {
+			in := w.intent("a", tc.opts...)
+			if err := w.exec.Execute(w.ctx, append(before, in)...); err != nil {
+				w.Errorf("%s, %s: %v", name, mode, err)
+				continue
+			}
+			if i := w.info(tc.queue, in.ID); i.Type != "test.work" || string(i.Payload) != `"a"` || !tc.ok(i) {
+				w.Errorf("%s, %s: stored as %+v", name, mode, i)
+			}
+		}
+	}
+}
+
+func nativeOptionsReachAsynq(w *world) {
+	done := make(chan string, 1)
+	w.serveWith(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil }), asynq.Config{
+		GroupGracePeriod: time.Second,
+		GroupMaxSize:     2,
+		GroupAggregator: asynq.GroupAggregatorFunc(func(group string, tasks []*asynq.Task) *asynq.Task {
+			select {
+			case done <- group + string(min(tasks[0].Payload()[1], tasks[1].Payload()[1])) + string(max(tasks[0].Payload()[1], tasks[1].Payload()[1])):
+			default:
+			}
+			return asynq.NewTask("test.aggregated", nil)
+		}),
+	})
+	group := asynqexec.Native(asynq.Group("g"))
+	w.want("accepted, accepted", w.intent("a", group), w.intent("b", group))
+	select {
+	case got := <-done:
+		if got != "gab" {
+			w.Errorf("aggregated %s", got)
+		}
+	case <-w.ctx.Done():
+		w.Fatal("the group was never aggregated")
+	}
+}
+
+// inspectorSees is what asynq's tools show of our jobs.
+func inspectorSees(w *world) {
+	dead := core.Permanent(errDeclined)
+	w.serve(func(_ context.Context, arg string) error {
+		switch arg {
+		case "dead":
+			return dead
+		case "retry":
+			return errDeclined
+		}
+		return nil
+	})
+	want := map[string]asynq.TaskState{
+		"done": asynq.TaskStateCompleted, "dead": asynq.TaskStateArchived,
+		"retry": asynq.TaskStateRetry, "later": asynq.TaskStateScheduled,
+	}
+	intents := map[string]core.Intent{}
+	for arg := range want {
+		opts := []core.Option{core.Backoff(core.Fixed(time.Hour)), core.ID("job-" + arg)}
+		if arg == "later" {
+			opts = append(opts, core.Delay(time.Hour))
+		}
+		intents[arg] = w.intent(arg, opts...)
+		w.want("accepted", intents[arg])
+	}
+	for arg, state := range want {
+		w.eventually(arg+" is "+state.String(), func() bool { return w.info("default", "job-"+arg).State == state })
+		i := w.info("default", "job-"+arg)
+		if i.Type != "test.work" || string(i.Payload) != `"`+arg+`"` || i.Queue != "default" {
+			w.Errorf("%s: %+v", arg, i)
+		}
+		if failed := arg == "dead" || arg == "retry"; failed != (i.LastErr == "declined") {
+			w.Errorf("%s: last error %q", arg, i.LastErr)
+		}
+	}
+	w.must(w.exec.Execute(w.ctx, w.intent("waits", core.Queue("mail"))))
+	queues, err := w.inspector().Queues()
+	w.must(err)
+	slices.Sort(queues)
+	if !slices.Equal(queues, []string{"default", "mail"}) {
+		w.Errorf("queues %v", queues)
+	}
+	if got := w.pending("mail"); !slices.Equal(got, []string{"waits"}) {
+		w.Errorf("waiting: %v", got)
+	}
+}
