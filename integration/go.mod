@@ -2,10 +2,14 @@ module github.com/goairlock/airlock/integration
 
 go 1.26.0
 
-replace github.com/goairlock/airlock => ../
+replace (
+	github.com/goairlock/airlock => ../
+	github.com/goairlock/airlock/executors/nats => ../executors/nats
+)
 
 require (
 	github.com/goairlock/airlock v0.1.0
+	github.com/goairlock/airlock/executors/nats v0.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
