@@ -15,6 +15,10 @@ const (
 	// when it puts the job off or buries it.
 	headroom = 2048
 
+	// roomForHeaders is what the claimed payload leaves of max_payload, so that the
+	// claim holds whatever the headers.
+	roomForHeaders = 1 << 16
+
 	// largestHeader is what nats-server stores (v2.15.2, server/stream.go: the
 	// length of the headers is kept in 16 bits).
 	largestHeader = 1<<16 - 1
@@ -71,14 +75,11 @@ func capabilities(cfg jetstream.StreamConfig, o Options, m *mapping, largest int
 		caps.Batch = core.AtomicBatch
 	}
 	if largest > 0 {
-		caps.MaxPayload = max(largest-headroom-plainHeaderSize, 1)
+		caps.MaxPayload = max(largest-min(roomForHeaders, largest/2), 1)
 	}
 	caps.Refuse = func(in core.Intent) error { return tooLarge(m, in, largest) }
 	return caps
 }
-
-// plainHeaderSize is the header of a job without options, with a generated ID.
-const plainHeaderSize = len("NATS/1.0\r\nNats-Msg-Id: 00000000-0000-0000-0000-000000000000\r\n\r\n")
 
 // tooLarge counts the headers, which share max_payload with the payload and have
 // a limit of their own, and which nobody can see from the outside.
@@ -86,9 +87,6 @@ func tooLarge(m *mapping, in core.Intent, largest int) error {
 	bound := headroom + len(in.Payload()) + 6*in.Headers().Size() + 4096
 	if bound <= largestHeader && (largest <= 0 || bound <= largest) {
 		return nil // whatever the headers turn out to be
-	}
-	if in.Headers().Len() == 0 && in.ChosenID() == false && in.Options == (core.Options{}) {
-		return nil // MaxPayload has been judged
 	}
 	var msg nats.Msg
 	m.fill(&msg, &in, time.Time{})
