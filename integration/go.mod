@@ -5,6 +5,7 @@ go 1.26.0
 replace (
 	github.com/goairlock/airlock => ../
 	github.com/goairlock/airlock/executors/asynq => ../executors/asynq
+	github.com/goairlock/airlock/executors/nats => ../executors/nats
 	github.com/goairlock/airlock/executors/pool => ../executors/pool
 	github.com/goairlock/airlock/executors/sync => ../executors/sync
 )
@@ -13,6 +14,7 @@ require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/goairlock/airlock v0.1.0
 	github.com/goairlock/airlock/executors/asynq v0.1.0
+	github.com/goairlock/airlock/executors/nats v0.1.0
 	github.com/goairlock/airlock/executors/pool v0.1.0
 	github.com/goairlock/airlock/executors/sync v0.1.0
 	github.com/hibiken/asynq v0.26.0

@@ -1,0 +1,246 @@
+package natsexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// lanes are the priorities, the higher first, with their shares.
+var lanes = []struct {
+	kind   string
+	weight int
+}{{laneHigh, 6}, {laneNormal, 3}, {laneLow, 1}}
+
+// A source is one lane of one queue, with the consumer that serves it.
+type source struct {
+	queue, kind string
+	weight      int
+	consumer    jetstream.Consumer
+	ackWait     time.Duration
+
+	// Of the goroutine that feeds.
+	credit int       // of the weighted round
+	idleTo time.Time // it was found empty: not asked again before
+}
+
+// durable is the consumer's name. No queue's name has two dashes in a row.
+func (s *source) durable() string {
+	if s.kind == laneNormal {
+		return s.queue
+	}
+	return s.queue + "--" + s.kind
+}
+
+// bind finds the source's consumer, or creates it. One that exists may have been
+// tuned and is left as it is, if it keeps its hands off what we count.
+func (w *Worker) bind(ctx context.Context, s *source) error {
+	filter := w.stream + "." + s.kind + "." + s.queue + ".>"
+	consumer, err := w.js.Consumer(ctx, w.stream, s.durable())
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		consumer, err = w.js.CreateOrUpdateConsumer(ctx, w.stream, jetstream.ConsumerConfig{
+			Durable: s.durable(), FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait: w.opts.AckWait, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 4096,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("airlock: nats: consumer %s of stream %s: %w", s.durable(), w.stream, err)
+	}
+	cfg := consumer.CachedInfo().Config
+	switch {
+	case cfg.FilterSubject != filter:
+		err = fmt.Errorf("its filter is %q, want %s", cfg.FilterSubject, filter)
+	case cfg.AckPolicy != jetstream.AckExplicitPolicy:
+		err = fmt.Errorf("acknowledgements are %v, want explicit", cfg.AckPolicy)
+	case cfg.MaxDeliver > 0:
+		err = fmt.Errorf("it stops delivering after %d times (max_deliver), and such a job stays in the stream for ever", cfg.MaxDeliver)
+	case len(cfg.BackOff) > 0:
+		err = errors.New("it has a backoff, which replaces ack_wait")
+	case cfg.DeliverSubject != "":
+		err = errors.New("it pushes")
+	}
+	if err != nil {
+		return invalidf("consumer %s of stream %s: %v", s.durable(), w.stream, err)
+	}
+	s.consumer, s.ackWait = consumer, cfg.AckWait
+	return nil
+}
+
+// How long a fetch waits at the server. It holds its slots for so long, which
+// with several sources are slots that another one could use.
+const (
+	waitAlone   = time.Second
+	waitBeside  = 250 * time.Millisecond
+	afterError  = 500 * time.Millisecond
+	stayIdleFor = 50 * time.Millisecond
+)
+
+// feed fills free slots with jobs until ctx ends.
+func (w *Worker) feed(ctx context.Context) {
+	for {
+		n := w.acquire(ctx)
+		if n == 0 {
+			return
+		}
+		if len(w.sources) == 1 {
+			w.fetch(ctx, w.sources[0], n, waitAlone)
+			continue
+		}
+		w.share(ctx, n)
+	}
+}
+
+// acquire waits for a free slot and takes all there are. 0 means that ctx ended.
+func (w *Worker) acquire(ctx context.Context) int {
+	select {
+	case <-ctx.Done():
+		return 0
+	case <-w.slots:
+	}
+	n := 1
+	for {
+		select {
+		case <-w.slots:
+			n++
+			continue
+		default:
+		}
+		break
+	}
+	if ctx.Err() != nil {
+		w.release(n)
+		return 0
+	}
+	return n
+}
+
+func (w *Worker) release(n int) {
+	for range n {
+		w.slots <- struct{}{}
+	}
+}
+
+// share deals n slots to the sources by weight. Sources that have jobs get them
+// at once; what is left waits for jobs wherever they come first.
+func (w *Worker) share(ctx context.Context, n int) {
+	for n > 0 && ctx.Err() == nil {
+		now := time.Now()
+		deal := map[*source]int{}
+		for range n {
+			if s := w.next(func(s *source) bool { return !now.Before(s.idleTo) }); s != nil {
+				deal[s]++
+			}
+		}
+		if len(deal) == 0 {
+			break
+		}
+		for _, s := range w.sources {
+			if deal[s] == 0 {
+				continue
+			}
+			got := w.take(ctx, s, deal[s])
+			n -= got
+			if got < deal[s] {
+				s.idleTo = time.Now().Add(stayIdleFor)
+			}
+		}
+	}
+	if n == 0 || ctx.Err() != nil {
+		w.release(n)
+		return
+	}
+	each, rest := n/len(w.sources), n%len(w.sources)
+	for range w.sources {
+		s := w.next(func(*source) bool { return true })
+		mine := each
+		if rest > 0 {
+			mine, rest = mine+1, rest-1
+		}
+		if mine > 0 {
+			w.fetch(ctx, s, mine, waitBeside)
+		}
+	}
+}
+
+// next is the smooth weighted round robin: every source gains its weight, and
+// the richest one pays for all.
+func (w *Worker) next(ready func(*source) bool) *source {
+	var best *source
+	total := 0
+	for _, s := range w.sources {
+		if !ready(s) {
+			continue
+		}
+		s.credit += s.weight
+		total += s.weight
+		if best == nil || s.credit > best.credit {
+			best = s
+		}
+	}
+	if best != nil {
+		best.credit -= total
+	}
+	return best
+}
+
+// take starts the jobs that a source has, at most n, and returns how many.
+func (w *Worker) take(ctx context.Context, s *source, n int) int {
+	batch, err := s.consumer.FetchNoWait(n)
+	if err != nil {
+		w.troubled(ctx, s, err)
+		return 0
+	}
+	got := 0
+	for msg := range batch.Messages() {
+		got++
+		w.start(ctx, s, msg)
+	}
+	if err := batch.Error(); err != nil {
+		w.troubled(ctx, s, err)
+	}
+	return got
+}
+
+// fetch waits for at most n jobs on a goroutine of its own, and starts them.
+func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration) {
+	w.jobs.Go(func() {
+		batch, err := s.consumer.Fetch(n, jetstream.FetchMaxWait(wait))
+		if err == nil {
+			for msg := range batch.Messages() {
+				n--
+				w.start(ctx, s, msg)
+			}
+			err = batch.Error()
+		}
+		if err != nil {
+			w.troubled(ctx, s, err)
+		}
+		w.release(n)
+	})
+}
+
+// troubled waits a while after a fetch that failed: the connection is down, or
+// the consumer has no leader. One that was deleted is made again.
+func (w *Worker) troubled(ctx context.Context, s *source, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	w.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "airlock: nats: fetching jobs", slog.String("queue", s.queue), slog.Any("error", err))
+	select {
+	case <-time.After(afterError):
+	case <-ctx.Done():
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, w.opts.AckTimeout)
+	defer cancel()
+	if _, err := w.js.Consumer(limited, w.stream, s.durable()); errors.Is(err, jetstream.ErrConsumerNotFound) {
+		again := *s
+		if err := w.bind(limited, &again); err != nil && ctx.Err() == nil {
+			w.opts.Logger.LogAttrs(ctx, slog.LevelError, "airlock: nats: consumer", slog.String("queue", s.queue), slog.Any("error", err))
+		}
+	}
+}

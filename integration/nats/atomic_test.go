@@ -1,0 +1,64 @@
+package nats_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+	natsexec "github.com/goairlock/airlock/executors/nats"
+)
+
+func TestAnAtomicBatchIsStoredWholly(t *testing.T) {
+	t.Parallel()
+	w := setup(t, &natsexec.Options{Atomic: true})
+	var intents []core.Intent
+	for range 1000 {
+		intents = append(intents, w.intent("a"))
+	}
+	w.send(intents...)
+	w.wantStored("JOBS.>", 1000)
+	more := append(intents[:1000:1000], w.intent("b"))
+	err := w.exec.Execute(w.ctx, more...)
+	if !errors.Is(err, core.ErrTooLarge) {
+		t.Errorf("1001 intents: %v", err)
+	}
+	w.wantStored("JOBS.>", 1000)
+}
+
+func TestAnAtomicBatchWithAKnownJobStoresNothing(t *testing.T) {
+	t.Parallel()
+	w := setup(t, &natsexec.Options{Atomic: true})
+	atomicBatches(w)
+}
+
+// atomicBatches sends batches of which something is known already.
+func atomicBatches(w *world) {
+	generated, chosen := w.intent("a"), w.intent("b", core.ID("b"))
+	keyed, delayed := w.intent("c", core.Unique("c")), w.intent("d", core.Delay(time.Hour))
+	batch := []core.Intent{generated, chosen, keyed, delayed}
+	w.send(batch...)
+	w.wantStored("JOBS.>", 4)
+
+	// Sent again, as after a lost answer.
+	w.wantStates(w.states(batch...), core.Accepted, core.Duplicate, core.Duplicate, core.Accepted)
+
+	// With news: those that are known are told apart, and the rest can be sent alone.
+	fresh := w.intent("e")
+	w.wantStates(w.states(fresh, chosen), core.NotSent, core.Duplicate)
+	w.wantStates(w.states(fresh, generated), core.NotSent, core.Accepted)
+	w.wantStates(w.states(fresh, w.intent("f", core.Unique("c"))), core.NotSent, core.Duplicate)
+	w.wantStates(w.states(w.intent("f", core.Unique("c")), fresh), core.Duplicate, core.NotSent)
+	w.wantStored("JOBS.>", 4)
+	w.wantStates(w.states(fresh, w.intent("g")), core.Accepted, core.Accepted)
+	w.wantStored("JOBS.>", 6)
+}
+
+func TestAnAtomicBatchKeepsKeysApartWithinItself(t *testing.T) {
+	t.Parallel()
+	w := setup(t, &natsexec.Options{Atomic: true})
+	first, twin := w.intent("a", core.Unique("k")), w.intent("b", core.Unique("k"))
+	same := w.intent("c")
+	w.wantStates(w.states(first, twin, same, same), core.Accepted, core.Duplicate, core.Accepted, core.Accepted)
+	w.wantStored("JOBS.>", 2)
+}

@@ -1,0 +1,178 @@
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goairlock/airlock/conformance"
+	"github.com/goairlock/airlock/core"
+	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/integration/servers"
+)
+
+func TestConformance(t *testing.T) {
+	url := servers.NATS(t, servers.NATSOptions{}).URL()
+	conformance.Run(t, harness(t, url, 1, natsexec.Options{Lanes: true}))
+}
+
+func TestConformanceOnThreeReplicas(t *testing.T) {
+	// In processes of their own: the suite counts the goroutines of this one.
+	h := harness(t, servers.NATSCluster(t, servers.NATSOptions{OwnProcess: true}).URL(), 3, natsexec.Options{})
+	h.Scale, h.RecoversWithin = 2, 15*time.Second
+	conformance.Run(t, h)
+}
+
+func harness(t *testing.T, url string, replicas int, opts natsexec.Options) conformance.Harness {
+	opts.AckWait, opts.Logger = 2*time.Second, quiet
+	shared := connect(t, url) // of the producers: a worker has a connection of its own, which Kill cuts
+	return conformance.Harness{
+		Subject: conformance.Subject{Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},
+		Native:  &conformance.Native{Produce: produce(shared), Consume: consume(shared)},
+		New: func(t conformance.T, s conformance.Setup) conformance.System {
+			stream := &natsexec.StreamOptions{Replicas: replicas, Storage: jetstream.MemoryStorage}
+			if err := natsexec.EnsureStream(t.Context(), shared, s.Namespace, stream); err != nil {
+				t.Fatalf("stream: %v", err)
+			}
+			exec, err := natsexec.New(t.Context(), shared, s.Namespace, &opts)
+			if err != nil {
+				t.Fatalf("New: %v", err)
+			}
+			own := opts
+			own.Queues, own.Concurrency = s.Queues, max(s.Slots, 1)
+			if s.Slots == 0 {
+				own.Concurrency = 8
+			}
+			w := newRunner(t, url, s.Namespace, s.Registry, &own)
+			if !s.Paused {
+				_ = w.start(t.Context())
+			}
+			return conformance.System{
+				Exec: exec.Execute, Caps: exec.Capabilities(), Start: w.start, Stop: w.stop, Kill: w.kill, Slots: own.Concurrency,
+				Stored: func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, shared, s.Namespace) },
+				Corrupt: func(ctx context.Context, task string) error {
+					_, err := shared.PublishMsg(ctx, &nats.Msg{
+						Subject: s.Namespace + ".job.default." + task, Header: nats.Header{"Airlock-Envelope": {"{"}},
+					})
+					return err
+				},
+			}
+		},
+	}
+}
+
+// A runner runs one worker on a connection of its own.
+type runner struct {
+	conn   *nats.Conn
+	worker *natsexec.Worker
+	cancel context.CancelFunc
+	ctx    context.Context
+	done   chan struct{}
+	once   sync.Once
+	err    error
+}
+
+func newRunner(t conformance.T, url, stream string, reg *core.Registry, opts *natsexec.Options) *runner {
+	r := &runner{done: make(chan struct{})}
+	var js jetstream.JetStream
+	var err error
+	if r.conn, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond)); err == nil {
+		js, err = jetstream.New(r.conn)
+	}
+	if err == nil {
+		r.worker, err = natsexec.NewWorker(js, stream, reg, opts)
+	}
+	if err != nil {
+		t.Fatalf("worker: %v", err)
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		r.cancel()
+		r.conn.Close()
+	})
+	return r
+}
+
+func (r *runner) start(context.Context) error {
+	r.once.Do(func() {
+		go func() {
+			defer close(r.done)
+			r.err = r.worker.Run(r.ctx)
+		}()
+	})
+	return nil
+}
+
+func (r *runner) stop(ctx context.Context) error {
+	r.once.Do(func() { close(r.done) })
+	r.cancel()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *runner) kill() error {
+	r.conn.Close()
+	r.cancel()
+	return nil
+}
+
+func records(ctx context.Context, js jetstream.JetStream, name string) ([]conformance.Record, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var list []conformance.Record
+	for seq := uint64(1); ; {
+		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(">"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		tokens := strings.SplitN(m.Subject, ".", 4)
+		task, _, _ := strings.Cut(strings.Replace(tokens[3], ".~", ".=", 1), ".=")
+		rec := conformance.Record{ID: m.Header.Get(nats.MsgIdHdr), Task: task, State: conformance.Waiting}
+		if tokens[1] == "dead" {
+			rec.State = conformance.Buried
+		}
+		if env, err := core.DecodeEnvelope([]byte(m.Header.Get("Airlock-Envelope"))); err == nil {
+			rec.ID = env.ID
+		}
+		list = append(list, rec)
+		seq = m.Sequence + 1
+	}
+}
+
+func produce(js jetstream.JetStream) func(ctx context.Context, namespace, task string, payload []byte) error {
+	return func(ctx context.Context, namespace, task string, payload []byte) error {
+		_, err := js.Publish(ctx, namespace+".job.default."+task, payload)
+		return err
+	}
+}
+
+func consume(js jetstream.JetStream) func(ctx context.Context, namespace string) (string, []byte, error) {
+	return func(ctx context.Context, namespace string) (string, []byte, error) {
+		consumer, err := js.CreateOrUpdateConsumer(ctx, namespace, jetstream.ConsumerConfig{
+			Durable: "default", FilterSubject: namespace + ".job.default.>", AckPolicy: jetstream.AckExplicitPolicy,
+		})
+		if err != nil {
+			return "", nil, err
+		}
+		m, err := consumer.Next(jetstream.FetchContext(ctx))
+		if err != nil {
+			return "", nil, err
+		}
+		return strings.TrimPrefix(m.Subject(), namespace+".job.default."), m.Data(), m.DoubleAck(ctx)
+	}
+}

@@ -1,0 +1,232 @@
+// Package nats_test runs natsexec on real JetStream servers, most of them in this process.
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goairlock/airlock/core"
+	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/integration/servers"
+)
+
+// patience bounds every wait for something that must happen; a green run never uses it up.
+const patience = 60 * time.Second
+
+const streamName = "JOBS"
+
+// A world is one server with one stream, and a task whose handler each test gives.
+type world struct {
+	*testing.T
+	ctx  context.Context
+	js   jetstream.JetStream
+	conn *nats.Conn
+	task core.Task[string]
+	exec *natsexec.Executor
+	opts *natsexec.Options
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func connect(t *testing.T, url string, opts ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	conn, err := nats.Connect(url, append([]nats.Option{
+		nats.ReconnectWait(10 * time.Millisecond), nats.MaxReconnects(-1), nats.IgnoreDiscoveredServers(),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// setup makes a world on a server of its own. Nil options are the zero ones.
+func setup(t *testing.T, opts *natsexec.Options) *world {
+	t.Helper()
+	return setupOn(t, servers.NATS(t, servers.NATSOptions{Private: true}).URL(), nil, opts)
+}
+
+func setupOn(t *testing.T, url string, stream *natsexec.StreamOptions, opts *natsexec.Options) *world {
+	t.Helper()
+	w := bare(t, url, opts)
+	w.must(natsexec.EnsureStream(w.ctx, w.js, streamName, stream))
+	w.open()
+	return w
+}
+
+// bare is a world without a stream and an executor.
+func bare(t *testing.T, url string, opts *natsexec.Options) *world {
+	t.Helper()
+	if opts == nil {
+		opts = &natsexec.Options{}
+	}
+	o := *opts
+	if o.Logger == nil {
+		o.Logger = quiet
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	w := &world{T: t, ctx: ctx, task: core.DeclareTask[string]("test.work"), opts: &o}
+	w.js = connect(t, url)
+	w.conn = w.js.Conn()
+	return w
+}
+
+// open makes the executor anew.
+func (w *world) open() {
+	w.Helper()
+	var err error
+	w.exec, err = natsexec.New(w.ctx, w.js, streamName, w.opts)
+	w.must(err)
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) intent(arg string, opts ...core.Option) core.Intent {
+	w.Helper()
+	in, err := w.task.Intent(arg, opts...)
+	w.must(err)
+	return in
+}
+
+// states dispatches and returns the outcomes' states.
+func (w *world) states(intents ...core.Intent) []core.State {
+	w.Helper()
+	err := w.exec.Execute(w.ctx, intents...)
+	var states []core.State
+	for _, o := range core.OutcomesOf(err, intents) {
+		states = append(states, o.State)
+		if o.Err != nil {
+			w.Logf("%s: %v: %v", o.ID, o.State, o.Err)
+		}
+	}
+	return states
+}
+
+func (w *world) wantStates(got []core.State, want ...core.State) {
+	w.Helper()
+	if len(got) != len(want) {
+		w.Fatalf("states %v, want %v", got, want)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			w.Fatalf("states %v, want %v", got, want)
+		}
+	}
+}
+
+// send dispatches and demands that everything is accepted.
+func (w *world) send(intents ...core.Intent) {
+	w.Helper()
+	w.must(w.exec.Execute(w.ctx, intents...))
+}
+
+// work runs a worker until the test ends, or the function it returns is called,
+// which returns what Run did.
+func (w *world) work(handler func(ctx context.Context, arg string) error) (stop func() error) {
+	w.Helper()
+	return w.workOn(w.js, w.opts, core.Handle(w.task, handler))
+}
+
+func (w *world) workOn(js jetstream.JetStream, opts *natsexec.Options, handlers ...core.Handler) (stop func() error) {
+	w.Helper()
+	reg, err := core.NewRegistry(handlers...)
+	w.must(err)
+	worker, err := natsexec.NewWorker(js, streamName, reg, opts)
+	w.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- worker.Run(ctx) }()
+	var once sync.Once
+	var result error
+	stop = func() error {
+		once.Do(func() { cancel(); result = <-done })
+		return result
+	}
+	w.Cleanup(func() {
+		if err := stop(); err != nil {
+			w.Errorf("worker: %v", err)
+		}
+	})
+	return stop
+}
+
+// next waits for one value.
+func next[A any](w *world, c <-chan A) A {
+	w.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-w.ctx.Done():
+		w.Fatalf("waited in vain")
+		panic("unreachable")
+	}
+}
+
+// message waits for the first message of a subject, as plain JetStream tells it.
+func (w *world) message(subject string) *jetstream.RawStreamMsg {
+	w.Helper()
+	stream, err := w.js.Stream(w.ctx, streamName)
+	w.must(err)
+	for {
+		m, err := stream.GetMsg(w.ctx, 1, jetstream.WithGetMsgSubject(subject))
+		if err == nil {
+			return m
+		}
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			w.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// stored counts what the stream holds on the subjects.
+func (w *world) stored(subject string) int {
+	w.Helper()
+	stream, err := w.js.Stream(w.ctx, streamName)
+	w.must(err)
+	info, err := stream.Info(w.ctx, jetstream.WithSubjectFilter(subject))
+	w.must(err)
+	n := 0
+	for _, count := range info.State.Subjects {
+		n += int(count)
+	}
+	return n
+}
+
+// wantStored waits until the stream holds so many.
+func (w *world) wantStored(subject string, want int) {
+	w.Helper()
+	for {
+		got := w.stored(subject)
+		if got == want {
+			return
+		}
+		if w.ctx.Err() != nil {
+			w.Fatalf("%d messages on %s, want %d", got, subject, want)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func startNATS(t *testing.T) string {
+	t.Helper()
+	return servers.NATS(t, servers.NATSOptions{Private: true}).URL()
+}
