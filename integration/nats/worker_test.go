@@ -346,6 +346,7 @@ func TestAWorkersConsumerThatIsDeletedIsMadeAgain(t *testing.T) {
 	w.work(func(_ context.Context, arg string) error { ran <- arg; return nil })
 	w.send(w.intent("a"))
 	next(w, ran)
+	w.wantStored("JOBS.>", 0) // the job is acknowledged, else it would run again
 	w.must(w.js.DeleteConsumer(w.ctx, streamName, "default"))
 	w.send(w.intent("b"))
 	if got := next(w, ran); got != "b" {
