@@ -96,6 +96,7 @@ func roundUp(t time.Time) time.Time {
 // is told what full says.
 func boundedPool(room int, full func() error) bug {
 	return bug{
+		fetchAfterStop: true, // what waits in memory is run before Stop returns, or lost
 		caps: func(c *core.Capabilities) {
 			c.Durability, c.Delivery, c.Batch = core.InProcess, core.AtMostOnce, core.PartialBatch
 		},

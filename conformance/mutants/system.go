@@ -66,7 +66,7 @@ type system struct {
 
 	inside atomic.Int64 // calls under way
 
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	closed bool
 	worker *worker
 }
@@ -228,10 +228,10 @@ func (sys *system) execute(ctx context.Context, intents ...core.Intent) error {
 	if err := ctx.Err(); err != nil {
 		return core.Combine(outcomes(intents, core.NotSent, err))
 	}
-	sys.mu.Lock()
-	closed := sys.closed
-	sys.mu.Unlock()
-	if closed {
+	// Held until the jobs are stored: who was not told ErrClosed is before Stop.
+	sys.mu.RLock()
+	defer sys.mu.RUnlock()
+	if sys.closed {
 		return core.Combine(outcomes(intents, core.NotSent, core.ErrClosed))
 	}
 	return sys.store.addAll(intents)
