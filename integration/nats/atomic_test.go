@@ -34,24 +34,32 @@ func TestAnAtomicBatchWithAKnownJobStoresNothing(t *testing.T) {
 
 // atomicBatches sends batches of which something is known already.
 func atomicBatches(w *world) {
-	generated, chosen := w.intent("a"), w.intent("b", core.ID("b"))
-	keyed, delayed := w.intent("c", core.Unique("c")), w.intent("d", core.Delay(time.Hour))
-	batch := []core.Intent{generated, chosen, keyed, delayed}
+	generated, chosen, delayed := w.intent("a"), w.intent("b", core.ID("b")), w.intent("d", core.Delay(time.Hour))
+	batch := []core.Intent{generated, chosen, delayed}
 	w.send(batch...)
-	w.wantStored("JOBS.>", 4)
+	w.wantStored("JOBS.>", 3)
 
 	// Sent again, as after a lost answer.
-	w.wantStates(w.states(batch...), core.Accepted, core.Duplicate, core.Duplicate, core.Accepted)
+	w.wantStates(w.states(batch...), core.Accepted, core.Duplicate, core.Accepted)
 
 	// With news: those that are known are told apart, and the rest can be sent alone.
 	fresh := w.intent("e")
 	w.wantStates(w.states(fresh, chosen), core.NotSent, core.Duplicate)
 	w.wantStates(w.states(fresh, generated), core.NotSent, core.Accepted)
+	w.wantStored("JOBS.>", 3)
+	w.wantStates(w.states(fresh, w.intent("g")), core.Accepted, core.Accepted)
+	w.wantStored("JOBS.>", 5)
+}
+
+func TestAnAtomicBatchWithATakenKeyStoresNothing(t *testing.T) {
+	t.Parallel()
+	w := setup(t, &natsexec.Options{Atomic: true})
+	keyed, fresh := w.intent("c", core.Unique("c")), w.intent("e")
+	w.send(keyed)
 	w.wantStates(w.states(fresh, w.intent("f", core.Unique("c"))), core.NotSent, core.Duplicate)
 	w.wantStates(w.states(w.intent("f", core.Unique("c")), fresh), core.Duplicate, core.NotSent)
-	w.wantStored("JOBS.>", 4)
-	w.wantStates(w.states(fresh, w.intent("g")), core.Accepted, core.Accepted)
-	w.wantStored("JOBS.>", 6)
+	w.wantStates(w.states(keyed, w.intent("g")), core.Duplicate, core.NotSent)
+	w.wantStored("JOBS.>", 1)
 }
 
 func TestAnAtomicBatchKeepsKeysApartWithinItself(t *testing.T) {
