@@ -15,6 +15,7 @@ import (
 var executors = []executor{
 	syncExecutor,
 	poolExecutor,
+	asynqExecutor,
 }
 
 // executor is one way to get the work done.

@@ -61,20 +61,34 @@ func chunk(intents []core.Intent) int {
 
 // one enqueues an intent by itself, as asynq's own client would.
 func (e *Executor) one(ctx context.Context, in *core.Intent) (core.State, error) {
-	o := e.order(in, nil, time.Now())
-	p := &passage{Context: ctx, guard: o.guard}
-	err := finish(ctx, func() (err error) {
-		defer contain(&err)
-		// What it returns has lost its cause on the way, so that p has noted it.
-		if _, err := e.direct.EnqueueContext(p, o.task); !p.reply.sent && p.reply.err == nil {
-			p.reply.err = err
+	p := &passage{Context: ctx}
+	o := e.order(in, p.options[:0], time.Now())
+	p.guard = o.guard
+	if ctx.Done() == nil {
+		e.pass(p, o.task, nil)
+	} else {
+		end := make(chan struct{})
+		go e.pass(p, o.task, end)
+		if err := wait(ctx, end); err != nil {
+			return core.Unknown, err
 		}
-		return nil
-	})
-	if err != nil {
-		return core.Unknown, err
+	}
+	if p.panicked != nil {
+		return core.Unknown, p.panicked
 	}
 	return e.judge(ctx, in, p.reply)
+}
+
+// pass has asynq enqueue a task, and then closes end unless that is nil. What
+// asynq returns has lost its cause on the way, so that the passage has noted it.
+func (e *Executor) pass(p *passage, task *asynq.Task, end chan<- struct{}) {
+	if end != nil {
+		defer close(end)
+	}
+	defer contain(&p.panicked)
+	if _, err := e.direct.EnqueueContext(p, task); !p.reply.sent && p.reply.err == nil {
+		p.reply.err = err
+	}
 }
 
 // many enqueues intents in one pipeline, writes down what became of each, and
@@ -84,11 +98,11 @@ func (e *Executor) many(ctx context.Context, intents []core.Intent, out []core.O
 	rec, err := e.record(intents)
 	if err == nil {
 		state = core.Unknown
-		err = finish(ctx, func() (err error) {
-			defer contain(&err)
-			rec.play(ctx, e.rdb)
-			return nil
-		})
+		end := make(chan struct{})
+		go e.play(ctx, rec, end)
+		if err = wait(ctx, end); err == nil {
+			err = rec.panicked
+		}
 	}
 	if err != nil {
 		for i := range out {
@@ -107,7 +121,7 @@ func (e *Executor) many(ctx context.Context, intents []core.Intent, out []core.O
 // record lets asynq enqueue the intents without sending anything.
 func (e *Executor) record(intents []core.Intent) (*recording, error) {
 	rec := &recording{Context: context.Background(), steps: make([]step, 0, len(intents))}
-	buf := make([]asynq.Option, 0, 8)
+	buf := make([]asynq.Option, 0, mostOptions)
 	now := time.Now()
 	for i := range intents {
 		rec.next = e.order(&intents[i], buf, now)
@@ -121,23 +135,26 @@ func (e *Executor) record(intents []core.Intent) (*recording, error) {
 	return rec, nil
 }
 
-// finish runs I/O that cannot be interrupted. Once ctx is done it returns the
-// context's error, and a goroutine waits for the rest: that has nothing of the
-// caller's but the context, and ends with the client's own time limits.
-func finish(ctx context.Context, io func() error) error {
-	if ctx.Done() == nil {
-		return io()
-	}
-	end := make(chan error, 1)
-	go func() { end <- io() }()
+// play sends what was recorded, and then closes end.
+func (e *Executor) play(ctx context.Context, rec *recording, end chan<- struct{}) {
+	defer close(end)
+	defer contain(&rec.panicked)
+	rec.play(ctx, e.rdb)
+}
+
+// wait waits for the end of I/O that cannot be interrupted. Once ctx is done it
+// returns the context's error, and the goroutine of the I/O goes on by itself: it
+// has nothing of the caller's but the context, and ends with the client's own time
+// limits.
+func wait(ctx context.Context, end <-chan struct{}) error {
 	select {
-	case err := <-end:
-		return err
+	case <-end:
+		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case err := <-end: // it was in time after all
-		return err
+	case <-end: // it was in time after all
+		return nil
 	default:
 		return contextError(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 const (
 	defaultQueue   = "default"
 	envelopeHeader = "Airlock-Envelope"
+	mostOptions    = 8 // of a task, at the most one of each kind
 )
 
 // noTimeout stands for none: asynq puts 30 minutes in the place of 0.

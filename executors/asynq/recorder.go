@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -138,8 +139,10 @@ func replyOf(cmd *redis.Cmd, pipeline error) reply {
 // passage is the context of one intent that is enqueued by itself.
 type passage struct {
 	context.Context
-	guard *guard
-	reply reply
+	guard    *guard
+	options  [mostOptions]asynq.Option // room for the task's
+	reply    reply
+	panicked error
 }
 
 func (p *passage) note(cmd *redis.Cmd) *redis.Cmd {
@@ -152,6 +155,8 @@ type recording struct {
 	context.Context
 	next  order // of the intent that asynq is called for
 	steps []step
+
+	panicked error
 }
 
 // step is one script to be run.

@@ -3,7 +3,10 @@ package asynq_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +33,9 @@ func TestConformanceWithLanes(t *testing.T) {
 func harness(open func(cleaner) connect, opts asynqexec.Options) conformance.Harness {
 	space := func(t cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
 	return conformance.Harness{
-		Scale: 3, // an embedded Redis runs some hundred scripts a second while the others run
+		// An embedded Redis runs some hundred scripts a second, for all checks together. Scale bounds only what a
+		// green run does not use up, but for Settle.
+		Scale: 10, Settle: 300 * time.Millisecond,
 		Subject: conformance.Subject{
 			Module: "github.com/goairlock/airlock/executors/asynq", Backend: "redis",
 			Settings: map[string]string{"library": "asynq v0.26.0"},
@@ -87,6 +92,8 @@ func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Opti
 	if err := asynqexec.Configure(&cfg); err != nil {
 		t.Fatalf("Configure: %v", err)
 	}
+	log := &shutdownLog{}
+	cfg.Logger, cfg.LogLevel = log, asynq.WarnLevel
 	srv := asynq.NewServerFromRedisClient(c(), cfg)
 	start := sync.OnceValue(func() error { return srv.Start(asynqexec.Handler(s.Registry)) })
 	stop := sync.OnceFunc(func() {
@@ -102,7 +109,7 @@ func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Opti
 			go func() { stop(); close(stopped) }()
 			select {
 			case <-stopped:
-				return nil
+				return log.cutOff()
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -122,6 +129,26 @@ func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Opti
 		t.Fatalf("Start: %v", err)
 	}
 	return sys
+}
+
+// shutdownLog notes that a server has given up waiting for a job: Shutdown itself does not say so.
+type shutdownLog struct{ left atomic.Bool }
+
+func (l *shutdownLog) Warn(args ...any) {
+	if strings.HasPrefix(fmt.Sprint(args...), "Quitting worker") {
+		l.left.Store(true)
+	}
+}
+
+func (*shutdownLog) Debug(...any) {}
+func (*shutdownLog) Info(...any)  {}
+func (*shutdownLog) Error(...any) {}
+func (*shutdownLog) Fatal(...any) {}
+func (l *shutdownLog) cutOff() error {
+	if l.left.Load() {
+		return errors.New("a running job was left, and waits again")
+	}
+	return nil
 }
 
 func config(slots int) asynq.Config {

@@ -45,6 +45,5 @@ func TestConformanceOnRedis(t *testing.T) {
 func TestConformanceOnRedisClusterWithLanes(t *testing.T) {
 	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
 	h := harness(func(t cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
-	h.Scale = 2
 	conformance.Run(t, h)
 }
