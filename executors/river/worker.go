@@ -209,4 +209,3 @@ type panicked struct {
 
 func (p *panicked) Error() string { return p.error.Error() + "\n\n" + string(p.stack) }
 func (p *panicked) Unwrap() error { return p.error }
-
