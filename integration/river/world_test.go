@@ -277,3 +277,5 @@ func wantIs(t testing.TB, err, target error) {
 		t.Errorf("error %v, want one that is %v", err, target)
 	}
 }
+
+func withWorkers(n int) river.QueueConfig { return river.QueueConfig{MaxWorkers: n} }
