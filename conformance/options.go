@@ -150,6 +150,10 @@ func optionPairs(p *probe) {
 				pr.seen = factsOf(r)
 				return nil
 			}, opts...)
+			if s.refusesTogether(pr.job) {
+				p.logf("%s with %s is refused, as declared", a, b)
+				continue
+			}
 			pairs = append(pairs, pr)
 		}
 	}

@@ -139,10 +139,15 @@ func randomJobs(p *probe) {
 		group := make([]job, 0, 8)
 		for range 1 + p.rand.IntN(8) {
 			j := s.makeRandom(p.randomSpec(names))
+			if s.refusesTogether(j.job) {
+				continue
+			}
 			sent = append(sent, j)
 			group = append(group, j.job)
 		}
-		s.accept(batch, group...)
+		if len(group) > 0 {
+			s.accept(batch, group...)
+		}
 	}
 	for _, j := range sent {
 		if what := s.wrong(j); what != "" {

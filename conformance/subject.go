@@ -110,6 +110,19 @@ type job struct {
 	in  core.Intent
 }
 
+// refusesTogether reports that the executor declares to refuse this intent,
+// each of whose options it takes by itself: two that exclude each other, which
+// Capabilities.Refuse tells. The declaration is held against the executor.
+func (s *subject) refusesTogether(j job) bool {
+	if !errors.Is(s.caps.Check(j.in), core.ErrUnsupported) {
+		return false
+	}
+	if o := s.send(single, j)[0]; o.State != core.Rejected || !errors.Is(o.Err, core.ErrUnsupported) {
+		s.p.fail("options that are declared to exclude each other are rejected with ErrUnsupported", "%v: %v", o.State, o.Err)
+	}
+	return true
+}
+
 // newRef returns run-producer-number, unique within the check.
 func (l *ledger) newRef() string {
 	l.p.mu.Lock()

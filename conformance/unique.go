@@ -166,7 +166,11 @@ func idWithUnique(p *probe) {
 	}
 	open := make(chan struct{})
 	id := func(n int) core.Option { return core.ID(fmt.Sprintf("%s-%d", s.setup.Namespace, n)) }
-	s.wantState("the first", core.Accepted, s.make(p.hold(open), id(1), core.Unique("k1")))
+	first := s.make(p.hold(open), id(1), core.Unique("k1"))
+	if s.refusesTogether(first) {
+		p.refused("unique beside an ID")
+	}
+	s.wantState("the first", core.Accepted, first)
 	s.wantState("same ID, same key", core.Duplicate, s.make(nil, id(1), core.Unique("k1")))
 	s.wantState("same ID, other key", core.Duplicate, s.make(nil, id(1), core.Unique("k2")))
 	s.wantState("other ID, same key", core.Duplicate, s.make(nil, id(2), core.Unique("k1")))
