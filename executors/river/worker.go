@@ -107,7 +107,8 @@ func (w *worker) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware {
 // Timeout is asked by River before it runs a job, and by its rescuer, which
 // leaves a job alone that has not run for so long: one without a limit for
 // ever, though its worker crashed. So only the former is told that there is
-// no limit.
+// no limit. Perform ends an attempt on time; River's own limit, a little later,
+// is there for its watch over stuck jobs.
 func (w *worker) Timeout(j *river.Job[arguments]) time.Duration {
 	const none = -1
 	if e, ok := w.running.Load(j.JobRow); ok {
@@ -115,7 +116,7 @@ func (w *worker) Timeout(j *river.Job[arguments]) time.Duration {
 		case !e.ours:
 			return 0 // the client's
 		case e.Timeout > 0:
-			return e.Timeout
+			return e.Timeout + time.Second
 		}
 		return none
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/goairlock/airlock/conformance"
 	"github.com/goairlock/airlock/integration/servers"
 )
 
@@ -79,3 +80,8 @@ func postgresAt(t testing.TB, url string) store[pgx.Tx] {
 }
 
 func TestOnPostgres(t *testing.T) { everywhere(t, openPostgres) }
+
+func TestConformanceOnPostgres(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, harness(t, "postgres", openPostgres))
+}

@@ -1,0 +1,105 @@
+package river_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/goairlock/airlock/conformance"
+	riverexec "github.com/goairlock/airlock/executors/river"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, harness(t, "sqlite", func(tb testing.TB) store[*sql.Tx] { return openSQLite(tb) }))
+}
+
+// harness makes a database of its own for each namespace.
+func harness[TTx any](t *testing.T, backend string, open func(testing.TB) store[TTx]) conformance.Harness {
+	stores := &namespaces[TTx]{t: t, open: open, stores: map[string]store[TTx]{}}
+	return conformance.Harness{
+		Subject:      conformance.Subject{Module: "github.com/goairlock/airlock/executors/river", Backend: backend},
+		RewritesJSON: true,
+		Scale:        2,
+		New: func(ct conformance.T, s conformance.Setup) conformance.System {
+			return newSystem(checkTB{t, ct}, stores.get(ct, s.Namespace), s)
+		},
+		Golden: []conformance.Golden{{
+			Name: "v0.1", ID: "golden-1", Payload: []byte(`{"n":1}`), Headers: map[string]string{"Color": "red"},
+			Put: func(ctx context.Context, namespace string) error {
+				return stores.insert(ctx, namespace, "conformance.golden",
+					`{"airlock":{"v":1,"id":"golden-1","timeout":"1m0s","headers":{"Color":"red"},"new":true}}`)
+			},
+		}},
+	}
+}
+
+func newSystem[TTx any](tb checkTB, st store[TTx], s conformance.Setup) conformance.System {
+	slots, workers := s.Slots, river.NewWorkers()
+	if slots == 0 {
+		slots = 8
+	}
+	must(tb, riverexec.AddWorkers(workers, s.Registry))
+	config := &river.Config{
+		Logger: quiet, TestOnly: true, Workers: workers, Queues: map[string]river.QueueConfig{}, SkipUnknownJobCheck: true,
+		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond,
+	}
+	for _, q := range append(s.Queues, "")[:max(len(s.Queues), 1)] {
+		if q == "" {
+			q = river.QueueDefault
+		}
+		config.Queues[q] = river.QueueConfig{MaxWorkers: slots}
+	}
+	must(tb, riverexec.Configure(config))
+	client, err := river.NewClient(st.driver, config)
+	must(tb, err)
+	exec, err := riverexec.New(client, nil)
+	must(tb, err)
+	start := func(context.Context) error { return client.Start(context.Background()) }
+	if !s.Paused {
+		must(tb, start(nil))
+	}
+	stop := func(ctx context.Context) error {
+		if client.Stop(ctx) == nil {
+			return nil
+		}
+		ended, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return client.StopAndCancel(ended)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = client.StopAndCancel(ctx)
+	})
+	return conformance.System{
+		Exec: exec.Execute, Caps: exec.Capabilities(), Start: start, Stop: stop, Slots: slots,
+		Stored:  func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, client) },
+		Corrupt: func(ctx context.Context, task string) error { return corrupt(ctx, client, task) },
+	}
+}
+
+func records[TTx any](ctx context.Context, client *river.Client[TTx]) ([]conformance.Record, error) {
+	res, err := client.JobList(ctx, river.NewJobListParams().First(10_000))
+	if err != nil {
+		return nil, err
+	}
+	var all []conformance.Record
+	for _, row := range res.Jobs {
+		state := conformance.Waiting
+		switch row.State {
+		case rivertype.JobStateRunning:
+			state = conformance.Running
+		case rivertype.JobStateCompleted:
+			state = conformance.Finished
+		case rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
+			state = conformance.Buried
+		}
+		all = append(all, conformance.Record{ID: idOf(row), Task: row.Kind, State: state})
+	}
+	return all, nil
+}
