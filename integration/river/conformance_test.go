@@ -3,6 +3,7 @@ package river_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"testing"
 	"time"
 
@@ -15,23 +16,29 @@ import (
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, harness(t, "sqlite", func(tb testing.TB) store[*sql.Tx] { return openSQLite(tb) }))
+	conformance.Run(t, harness(t, "river-sqlite", "SQLite (modernc.org/sqlite v1.61.1)", func(tb testing.TB) store[*sql.Tx] { return openSQLite(tb) }))
 }
 
 // harness makes a database of its own for each namespace.
-func harness[TTx any](t *testing.T, backend string, open func(testing.TB) store[TTx]) conformance.Harness {
+func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) store[TTx]) conformance.Harness {
 	stores := &namespaces[TTx]{t: t, open: open, stores: map[string]store[TTx]{}}
 	return conformance.Harness{
-		Subject:      conformance.Subject{Module: "github.com/goairlock/airlock/executors/river", Backend: backend},
+		Subject:      conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/river", Backend: backend},
 		RewritesJSON: true,
 		Scale:        2,
 		New: func(ct conformance.T, s conformance.Setup) conformance.System {
 			return newSystem(checkTB{t, ct}, stores.get(ct, s.Namespace), s)
 		},
+		Native: &conformance.Native{
+			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
+				return stores.insert(ctx, namespace, anyArgs{task, payload}, `{}`)
+			},
+			Consume: stores.consume,
+		},
 		Golden: []conformance.Golden{{
 			Name: "v0.1", ID: "golden-1", Payload: []byte(`{"n":1}`), Headers: map[string]string{"Color": "red"},
 			Put: func(ctx context.Context, namespace string) error {
-				return stores.insert(ctx, namespace, "conformance.golden",
+				return stores.insert(ctx, namespace, anyArgs{"conformance.golden", []byte(`{"n":1}`)},
 					`{"airlock":{"v":1,"id":"golden-1","timeout":"1m0s","headers":{"Color":"red"},"new":true}}`)
 			},
 		}},
@@ -64,12 +71,13 @@ func newSystem[TTx any](tb checkTB, st store[TTx], s conformance.Setup) conforma
 		must(tb, start(nil))
 	}
 	stop := func(ctx context.Context) error {
-		if client.Stop(ctx) == nil {
-			return nil
+		err := client.Stop(ctx)
+		if err != nil { // jobs run still: their contexts are ended
+			ended, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			err = errors.Join(err, client.StopAndCancel(ended))
 		}
-		ended, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		return client.StopAndCancel(ended)
+		return err
 	}
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

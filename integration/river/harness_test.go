@@ -1,6 +1,7 @@
 package river_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -54,17 +55,59 @@ func (n *namespaces[TTx]) get(ct conformance.T, namespace string) store[TTx] {
 	return st
 }
 
-// insert stores a job as it was stored once.
-func (n *namespaces[TTx]) insert(ctx context.Context, namespace, task, metadata string) error {
+func (n *namespaces[TTx]) existing(namespace string) store[TTx] {
 	n.mu.Lock()
-	st := n.stores[namespace]
-	n.mu.Unlock()
-	client, err := river.NewClient(st.driver, &river.Config{Logger: quiet})
+	defer n.mu.Unlock()
+	return n.stores[namespace]
+}
+
+// insert stores a job with River's client alone.
+func (n *namespaces[TTx]) insert(ctx context.Context, namespace string, args anyArgs, metadata string) error {
+	client, err := river.NewClient(n.existing(namespace).driver, &river.Config{Logger: quiet})
 	if err != nil {
 		return err
 	}
-	_, err = client.Insert(ctx, anyArgs{task, []byte(`{"n":1}`)}, &river.InsertOpts{Metadata: []byte(metadata)})
+	_, err = client.Insert(ctx, args, &river.InsertOpts{Metadata: []byte(metadata)})
 	return err
+}
+
+// consume works one job with River's client alone.
+func (n *namespaces[TTx]) consume(ctx context.Context, namespace string) (task string, payload []byte, err error) {
+	worker := &anyWorker{jobs: make(chan *river.Job[anyArgs])}
+	workers := river.NewWorkers()
+	river.AddWorkerArgs(workers, anyArgs{kind: "conformance.raw"}, worker)
+	client, err := river.NewClient(n.existing(namespace).driver, &river.Config{
+		Logger: quiet, TestOnly: true, Workers: workers,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
+		return "", nil, err
+	}
+	defer client.StopAndCancel(context.WithoutCancel(ctx)) //nolint:errcheck // it has one job, and that is done
+	select {
+	case j := <-worker.jobs:
+		return j.Kind, j.Args.json, nil
+	case <-ctx.Done():
+		return "", nil, ctx.Err()
+	}
+}
+
+// anyWorker gives away the jobs that it works.
+type anyWorker struct {
+	river.WorkerDefaults[anyArgs]
+	jobs chan *river.Job[anyArgs]
+}
+
+func (w *anyWorker) Work(ctx context.Context, j *river.Job[anyArgs]) error {
+	select {
+	case w.jobs <- j:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // corrupt stores a job that no release of ours has written.
@@ -81,6 +124,11 @@ type anyArgs struct {
 
 func (a anyArgs) Kind() string                 { return a.kind }
 func (a anyArgs) MarshalJSON() ([]byte, error) { return a.json, nil }
+
+func (a *anyArgs) UnmarshalJSON(b []byte) error {
+	a.json = bytes.Clone(b)
+	return nil
+}
 
 // idOf reads the intent's ID as anybody can: it is plain JSON.
 func idOf(row *rivertype.JobRow) string {

@@ -83,5 +83,5 @@ func TestOnPostgres(t *testing.T) { everywhere(t, openPostgres) }
 
 func TestConformanceOnPostgres(t *testing.T) {
 	t.Parallel()
-	conformance.Run(t, harness(t, "postgres", openPostgres))
+	conformance.Run(t, harness(t, "river", "PostgreSQL 15", openPostgres))
 }
