@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/core"
 	riverexec "github.com/goairlock/airlock/executors/river"
 )
@@ -63,21 +64,16 @@ func Example() {
 	}
 }
 
-// The order and its job exist together or not at all.
+// The order and its jobs exist together or not at all.
 func ExampleInTx() {
-	var pool *pgxpool.Pool               // of the program
-	var exec *riverexec.Executor[pgx.Tx] // made by New
-	var order core.Task[string]          // declared in the domain
-	checkout := func(ctx context.Context) error {
+	checkout := func(ctx context.Context, pool *pgxpool.Pool, exec *riverexec.Executor[pgx.Tx], id string) error {
 		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "INSERT INTO orders (id) VALUES ($1)", "A-1"); err != nil {
-				return err
-			}
-			in, err := order.Intent("A-1")
-			if err != nil {
-				return err
-			}
-			return riverexec.InTx(exec, tx)(ctx, in)
+			return airlock.Run(ctx, riverexec.InTx(exec, tx), func(ctx context.Context) error {
+				if _, err := tx.Exec(ctx, "INSERT INTO orders (id) VALUES ($1)", id); err != nil {
+					return err
+				}
+				return airlock.Enqueue(ctx, SendReceipt, id)
+			})
 		})
 	}
 	_ = checkout
