@@ -115,10 +115,14 @@ func riverContenders[TTx any](ctx context.Context, driver riverdriver.Driver[TTx
 			return err
 		}},
 	}
-	for name, opts := range map[string]*riverexec.Options{"airlock": nil, "airlock, NoIdentity": {NoIdentity: true}} {
-		exec, err := riverexec.New(client, opts)
+	for _, noIdentity := range []bool{false, true} {
+		exec, err := riverexec.New(client, &riverexec.Options{NoIdentity: noIdentity})
 		if err != nil {
 			return nil, err
+		}
+		name := "airlock"
+		if noIdentity {
+			name = "airlock, NoIdentity"
 		}
 		contenders = append(contenders, Contender{Name: name, Prepare: prepare,
 			HandOver: func(int) error { return exec.Execute(ctx, intents...) }})
