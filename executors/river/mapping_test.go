@@ -51,7 +51,7 @@ func TestMetadataAreAsEveryReleaseWroteThem(t *testing.T) {
 func TestUniqueKeysAreAsEveryReleaseWroteThem(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
-		fmt.Sprintf("%x", idKey("order-1")):                     "d2a4a88d2bc6abad994376d2707f1ca8660504b11b1fe2ab9b0f10b87aa9e90c",
+		fmt.Sprintf("%x", idKey("order-1")):                      "d2a4a88d2bc6abad994376d2707f1ca8660504b11b1fe2ab9b0f10b87aa9e90c",
 		fmt.Sprintf("%x", uniqueKey("test.raw", "", "customer")): "80503de62aa9404011aaab983f6c08b57dd5b85bf290bc81f0a80c1d34355b0f",
 	} {
 		if got != want {
