@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"time"
 )
+
+// errNoServer says that a group needs a server that was not given. Unless the
+// group was asked for by name, it is left out.
+var errNoServer = errors.New("no server")
 
 // Group is a set of contenders that do the same work.
 type Group struct {

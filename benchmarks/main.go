@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,8 @@ import (
 // groups are what can be measured, by their names.
 var groups = []func() Group{
 	poolGroup,
+	riverPostgresGroup,
+	riverSQLiteGroup,
 }
 
 func main() {
@@ -50,6 +53,10 @@ func run(ctx context.Context, args []string) error {
 			continue
 		}
 		report, err := g.measure(ctx, *rounds)
+		if errors.Is(err, errNoServer) && *only == "" {
+			fmt.Fprintf(os.Stderr, "benchmarks: %s is left out: %v\n", g.Name, err)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.Name, err)
 		}

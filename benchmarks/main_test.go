@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,7 +15,11 @@ func TestEveryGroupRuns(t *testing.T) {
 		g := make()
 		t.Run(g.Name, func(t *testing.T) {
 			out := t.TempDir()
-			if err := run(t.Context(), []string{"-only", g.Name, "-rounds", "3", "-out", out}); err != nil {
+			err := run(t.Context(), []string{"-only", g.Name, "-rounds", "3", "-out", out})
+			if errors.Is(err, errNoServer) {
+				t.Skipf("a group that needs a server: %v", err)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			data, err := os.ReadFile(filepath.Join(out, g.Name+".json"))

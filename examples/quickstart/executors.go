@@ -15,7 +15,11 @@ import (
 var executors = []executor{
 	syncExecutor,
 	poolExecutor,
+<<<<<<< HEAD
 	asynqExecutor,
+=======
+	riverExecutor,
+>>>>>>> river
 }
 
 // executor is one way to get the work done.
@@ -31,7 +35,24 @@ type queue struct {
 	exec core.Executor
 	late time.Duration // how long after it is due a job may start here
 	stop func(ctx context.Context) error
+
+	// Of a queue in the shop's own database; else nil. inTx stores an order and
+	// calls fn in one transaction, which is rolled back if fn fails, and with it
+	// what fn's executor has taken. orders counts those stored.
+	inTx   func(ctx context.Context, order string, fn func(core.Executor) error) error
+	orders func(ctx context.Context) (int, error)
 }
+
+// flagOf returns the value of a flag that an executor declared.
+func flagOf(ctx context.Context, name string) string {
+	flags, _ := ctx.Value(flagsKey{}).(*flag.FlagSet)
+	if flags == nil || flags.Lookup(name) == nil {
+		return ""
+	}
+	return flags.Lookup(name).Value.String()
+}
+
+type flagsKey struct{}
 
 func findExecutor(name string) (executor, error) {
 	for _, e := range executors {

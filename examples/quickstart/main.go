@@ -4,6 +4,7 @@
 //
 //	go run ./examples/quickstart
 //	go run ./examples/quickstart -executor sync -orders my-orders.json
+//	go run ./examples/quickstart -executor river
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/examples/quickstart/shop"
 	"github.com/goairlock/airlock/examples/quickstart/staff"
 )
@@ -58,6 +60,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	for _, err := range bad {
 		fmt.Fprintln(errOut, err)
 	}
+	ctx = context.WithValue(ctx, flagsKey{}, flags)
 	if err := serve(ctx, chosen, orders, *wait, out); err != nil {
 		return err
 	}
@@ -90,9 +93,17 @@ func serve(ctx context.Context, chosen executor, orders []shop.Order, wait time.
 
 	started, checkedOut := time.Now(), 0
 	for _, order := range orders {
-		err := airlock.Run(ctx, exec, func(ctx context.Context) error {
-			return shop.Checkout(ctx, order)
-		}, book.enqueues())
+		checkout := func(exec core.Executor) error {
+			return airlock.Run(ctx, book.dispatches(exec), func(ctx context.Context) error {
+				return shop.Checkout(ctx, order)
+			}, book.enqueues())
+		}
+		var err error
+		if q.inTx != nil {
+			err = q.inTx(ctx, order.ID, checkout)
+		} else {
+			err = checkout(q.exec)
+		}
 		switch {
 		case errors.Is(err, shop.ErrDeclined):
 			fmt.Fprintf(out, "order %s: %v, nothing leaves\n", order.ID, err)
@@ -105,6 +116,16 @@ func serve(ctx context.Context, chosen executor, orders []shop.Order, wait time.
 	}
 	waited := book.await(ctx)
 	sums := book.totals()
+	if q.orders != nil {
+		stored, err := q.orders(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "orders in the database: %d; %d were rolled back\n", stored, len(orders)-stored)
+		if stored != checkedOut {
+			return fmt.Errorf("%d orders are stored and %d were checked out", stored, checkedOut)
+		}
+	}
 	if err := sums.print(out, chosen.name, len(orders), checkedOut, time.Since(started)); err != nil {
 		return err
 	}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	_ "modernc.org/sqlite"
+
+	"github.com/goairlock/airlock/core"
+	riverexec "github.com/goairlock/airlock/executors/river"
+)
+
+// riverPostgresGroup measures River on PostgreSQL: a loop over its Insert, its
+// batches, ours, and the limit, COPY of the same rows into a table like River's
+// own. The database is that of AIRLOCK_POSTGRES_URL, and its jobs are removed.
+func riverPostgresGroup() Group {
+	return Group{
+		Name: "river", Title: "River on PostgreSQL: jobs with an identity, and without",
+		Sizes: []int{1, 100, 1000, 10000}, Setup: setupRiverPostgres,
+	}
+}
+
+// riverSQLiteGroup measures River on a SQLite file.
+func riverSQLiteGroup() Group {
+	return Group{
+		Name: "river-sqlite", Title: "River on SQLite",
+		Sizes: []int{1, 100, 1000}, Setup: setupRiverSQLite,
+	}
+}
+
+// benchArgs are 134 bytes of JSON.
+type benchArgs struct {
+	Order    string `json:"order"`
+	Customer string `json:"customer"`
+	Cents    int    `json:"cents"`
+	Note     string `json:"note"`
+}
+
+func (benchArgs) Kind() string { return "bench.receipt" }
+
+var (
+	bench     = benchArgs{"A-1001", "ada@example.com", 6750, "a payload of the size that jobs usually have: ids, an address, a line"}
+	benchTask = core.DeclareTask[benchArgs]("bench.receipt")
+)
+
+func makeIntents(n int) ([]core.Intent, error) {
+	intents := make([]core.Intent, n)
+	for i := range intents {
+		var err error
+		if intents[i], err = benchTask.Intent(bench); err != nil {
+			return nil, err
+		}
+	}
+	return intents, nil
+}
+
+// riverContenders are those that every database has.
+func riverContenders[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], clear func() error) ([]Contender, error) {
+	quiet := slog.New(slog.DiscardHandler)
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return nil, err
+	}
+	config := &river.Config{Logger: quiet}
+	if err := riverexec.Configure(config); err != nil {
+		return nil, err
+	}
+	client, err := river.NewClient(driver, config)
+	if err != nil {
+		return nil, err
+	}
+	var intents []core.Intent
+	var params []river.InsertManyParams
+	prepare := func(n int) (err error) {
+		intents, err = makeIntents(n)
+		params = params[:0]
+		for range n {
+			params = append(params, river.InsertManyParams{Args: bench})
+		}
+		return errors.Join(err, clear())
+	}
+	contenders := []Contender{
+		{Name: "River, loop of Insert", Prepare: prepare, HandOver: func(n int) error {
+			for range n {
+				if _, err := client.Insert(ctx, bench, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{Name: "River, InsertMany", Prepare: prepare, HandOver: func(int) error {
+			_, err := client.InsertMany(ctx, params)
+			return err
+		}},
+		{Name: "River, InsertManyFast", Prepare: prepare, HandOver: func(int) error {
+			_, err := client.InsertManyFast(ctx, params)
+			return err
+		}},
+	}
+	for _, noIdentity := range []bool{false, true} {
+		exec, err := riverexec.New(client, &riverexec.Options{NoIdentity: noIdentity})
+		if err != nil {
+			return nil, err
+		}
+		name := "airlock"
+		if noIdentity {
+			name = "airlock, NoIdentity"
+		}
+		contenders = append(contenders, Contender{Name: name, Prepare: prepare,
+			HandOver: func(int) error { return exec.Execute(ctx, intents...) }})
+	}
+	return contenders, nil
+}
+
+func setupRiverPostgres(ctx context.Context) ([]Contender, func(), error) {
+	url := os.Getenv("AIRLOCK_POSTGRES_URL")
+	if url == "" {
+		return nil, nil, fmt.Errorf("AIRLOCK_POSTGRES_URL is not set: %w", errNoServer)
+	}
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, nil, err
+	}
+	clear := func() error {
+		_, err := pool.Exec(ctx, "TRUNCATE river_job")
+		return err
+	}
+	contenders, err := riverContenders(ctx, riverpgxv5.New(pool), clear)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	if _, err := pool.Exec(ctx, "DROP TABLE IF EXISTS bench_limit; CREATE TABLE bench_limit (LIKE river_job INCLUDING ALL)"); err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	end := func() {
+		clear() //nolint:errcheck // what is left is removed by the next run
+		pool.Close()
+	}
+	return append(contenders,
+		copyLimit(ctx, pool, "COPY of the same rows", true),
+		copyLimit(ctx, pool, "COPY without unique_key", false)), end, nil
+}
+
+// copyLimit copies rows that were made before into a table like River's.
+func copyLimit(ctx context.Context, pool *pgxpool.Pool, name string, identity bool) Contender {
+	columns := []string{"args", "created_at", "kind", "max_attempts", "metadata", "priority", "queue", "scheduled_at", "state", "tags", "unique_key", "unique_states"}
+	payload, _ := json.Marshal(bench) // a struct of strings and a number
+	var rows [][]any
+	return Contender{
+		Name: name, Reference: identity,
+		Prepare: func(n int) error {
+			intents, err := makeIntents(n)
+			if err != nil {
+				return err
+			}
+			rows = rows[:0]
+			now := time.Now()
+			for i := range intents {
+				meta := []byte(`{"airlock":` + string(core.Envelope{ID: intents[i].ID}.Encode()) + `}`)
+				row := []any{payload, now, "bench.receipt", int16(25), meta, int16(1), "default", now, "available", []string{}, nil, nil}
+				if identity {
+					row[10] = []byte(intents[i].ID[:32]) // as long as a hash
+					row[11] = pgtype.Bits{Bytes: []byte{0xff}, Len: 8, Valid: true}
+				}
+				rows = append(rows, row)
+			}
+			_, err = pool.Exec(ctx, "TRUNCATE bench_limit")
+			return err
+		},
+		HandOver: func(int) error {
+			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+				_, err := tx.CopyFrom(ctx, pgx.Identifier{"bench_limit"}, columns, pgx.CopyFromRows(rows))
+				return err
+			})
+		},
+	}
+}
+
+func setupRiverSQLite(ctx context.Context) ([]Contender, func(), error) {
+	dir, err := os.MkdirTemp("", "airlock-bench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "river.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	db.SetMaxOpenConns(1)
+	end := func() {
+		db.Close()        //nolint:errcheck // the file is removed
+		os.RemoveAll(dir) //nolint:errcheck // it lies in the temporary folder
+	}
+	clear := func() error {
+		_, err := db.ExecContext(ctx, "DELETE FROM river_job")
+		return err
+	}
+	contenders, err := riverContenders(ctx, riversqlite.New(db), clear)
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	return append(contenders, sqliteLimit(ctx, db)), end, nil
+}
+
+// sqliteLimit inserts rows that were made before, one prepared statement each,
+// in one transaction.
+func sqliteLimit(ctx context.Context, db *sql.DB) Contender {
+	payload, _ := json.Marshal(bench)
+	var intents []core.Intent
+	return Contender{
+		Name: "prepared INSERTs of the same rows", Reference: true,
+		Prepare: func(n int) (err error) {
+			intents, err = makeIntents(n)
+			_, cleared := db.ExecContext(ctx, "DELETE FROM river_job")
+			return errors.Join(err, cleared)
+		},
+		HandOver: func(int) error {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback() //nolint:errcheck // after the commit it does nothing
+			insert, err := tx.PrepareContext(ctx, `INSERT INTO river_job (args, kind, max_attempts, metadata, priority, queue, state, unique_key, unique_states)
+				VALUES (jsonb(?), 'bench.receipt', 25, jsonb(?), 1, 'default', 'available', ?, 255)`)
+			if err != nil {
+				return err
+			}
+			defer insert.Close() //nolint:errcheck // the transaction ends
+			for i := range intents {
+				meta := `{"airlock":` + string(core.Envelope{ID: intents[i].ID}.Encode()) + `}`
+				if _, err := insert.ExecContext(ctx, string(payload), meta, []byte(intents[i].ID[:32])); err != nil {
+					return err
+				}
+			}
+			return tx.Commit()
+		},
+	}
+}
