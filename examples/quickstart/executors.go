@@ -15,11 +15,8 @@ import (
 var executors = []executor{
 	syncExecutor,
 	poolExecutor,
-<<<<<<< HEAD
 	asynqExecutor,
-=======
 	riverExecutor,
->>>>>>> river
 }
 
 // executor is one way to get the work done.

@@ -4,7 +4,6 @@ go 1.26.0
 
 require (
 	github.com/goairlock/airlock v0.1.0
-	github.com/riverqueue/river v0.51.1
 	github.com/jackc/pgx/v5 v5.11.0
 	github.com/riverqueue/river v0.51.1
 	github.com/riverqueue/river/riverdriver/riverpgxv5 v0.51.1

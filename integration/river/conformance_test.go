@@ -15,10 +15,6 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-<<<<<<< HEAD
-	t.Parallel()
-=======
->>>>>>> river
 	conformance.Run(t, harness(t, "river-sqlite", "SQLite (modernc.org/sqlite v1.61.1)", func(tb testing.TB) store[*sql.Tx] { return openSQLite(tb) }))
 }
 
@@ -28,11 +24,7 @@ func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) 
 	return conformance.Harness{
 		Subject:      conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/river", Backend: backend},
 		RewritesJSON: true,
-<<<<<<< HEAD
-		Scale:        2,
-=======
 		Scale:        4, // every job is a few transactions, and each of them a write to disk
->>>>>>> river
 		New: func(ct conformance.T, s conformance.Setup) conformance.System {
 			return newSystem(checkTB{t, ct}, stores.get(ct, s.Namespace), s)
 		},
@@ -55,20 +47,12 @@ func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) 
 func newSystem[TTx any](tb checkTB, st store[TTx], s conformance.Setup) conformance.System {
 	slots, workers := s.Slots, river.NewWorkers()
 	if slots == 0 {
-<<<<<<< HEAD
-		slots = 8
-=======
 		slots = 16
->>>>>>> river
 	}
 	must(tb, riverexec.AddWorkers(workers, s.Registry))
 	config := &river.Config{
 		Logger: quiet, TestOnly: true, Workers: workers, Queues: map[string]river.QueueConfig{}, SkipUnknownJobCheck: true,
-<<<<<<< HEAD
-		FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond,
-=======
 		FetchCooldown: 5 * time.Millisecond, FetchPollInterval: 100 * time.Millisecond,
->>>>>>> river
 	}
 	for _, q := range append(s.Queues, "")[:max(len(s.Queues), 1)] {
 		if q == "" {

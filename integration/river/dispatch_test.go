@@ -259,20 +259,12 @@ func oneBadIntent[TTx any](w *world[TTx]) {
 		"what is not JSON":        w.intent("{"),
 	} {
 		err := w.exec.Execute(w.Context(), w.intent("1"), bad, w.intent("2"))
-<<<<<<< HEAD
-		outs := core.OutcomesOf(err, []core.Intent{{}, {}, {}})
-=======
->>>>>>> river
 		wantIs(w, err, core.ErrNotSent)
 		var de *core.DispatchError
 		if !errors.As(err, &de) {
 			w.Fatalf("%s: %v", name, err)
 		}
-<<<<<<< HEAD
-		outs = de.Outcomes
-=======
 		outs := de.Outcomes
->>>>>>> river
 		if outs[0].State != core.NotSent || outs[1].State != core.Rejected || outs[2].State != core.NotSent || !errors.Is(outs[1].Err, core.ErrInvalid) {
 			w.Errorf("%s: %v", name, outs)
 		}

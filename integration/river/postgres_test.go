@@ -82,9 +82,5 @@ func postgresAt(t testing.TB, url string) store[pgx.Tx] {
 func TestOnPostgres(t *testing.T) { everywhere(t, openPostgres) }
 
 func TestConformanceOnPostgres(t *testing.T) {
-<<<<<<< HEAD
-	t.Parallel()
-=======
->>>>>>> river
 	conformance.Run(t, harness(t, "river", "PostgreSQL 15", openPostgres))
 }
