@@ -20,24 +20,24 @@ import (
 // Not parallel: the suite looks for goroutines that are left behind.
 func TestConformance(t *testing.T) {
 	m := miniredis.RunT(t)
-	conformance.Run(t, harness(func(t cleaner) connect { return plain(t, m.Addr()) }, asynqexec.Options{}))
+	conformance.Run(t, harness("asynq-miniredis", func(t cleaner) connect { return plain(t, m.Addr()) }, asynqexec.Options{}))
 }
 
 func TestConformanceWithLanes(t *testing.T) {
 	m := miniredis.RunT(t)
 	opts := asynqexec.Options{Lanes: true, IDWindow: -1}
-	conformance.Run(t, harness(func(t cleaner) connect { return plain(t, m.Addr()) }, opts))
+	conformance.Run(t, harness("asynq-miniredis-lanes", func(t cleaner) connect { return plain(t, m.Addr()) }, opts))
 }
 
 // harness tests the executor with a server of asynq's on one Redis.
-func harness(open func(cleaner) connect, opts asynqexec.Options) conformance.Harness {
+func harness(name string, open func(cleaner) connect, opts asynqexec.Options) conformance.Harness {
 	space := func(t cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
 	return conformance.Harness{
 		// An embedded Redis runs some hundred scripts a second, for all checks together. Scale bounds only what a
 		// green run does not use up, but for Settle.
 		Scale: 10, Settle: 300 * time.Millisecond,
 		Subject: conformance.Subject{
-			Module: "github.com/goairlock/airlock/executors/asynq", Backend: "redis",
+			Name: name, Module: "github.com/goairlock/airlock/executors/asynq", Backend: "redis",
 			Settings: map[string]string{"library": "asynq v0.26.0"},
 		},
 		RetryWithin: 90 * time.Second, // asynq's own schedule: 15 s to 45 s before the first retry

@@ -38,12 +38,12 @@ func clustered(t cleaner, addrs []string) connect {
 
 func TestConformanceOnRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
-	h := harness(func(t cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
+	h := harness("asynq", func(t cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
 	conformance.Run(t, h)
 }
 
 func TestConformanceOnRedisClusterWithLanes(t *testing.T) {
 	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
-	h := harness(func(t cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
+	h := harness("asynq-cluster", func(t cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
 	conformance.Run(t, h)
 }

@@ -19,21 +19,21 @@ import (
 
 func TestConformance(t *testing.T) {
 	url := servers.NATS(t, servers.NATSOptions{}).URL()
-	conformance.Run(t, harness(t, url, 1, natsexec.Options{Lanes: true}))
+	conformance.Run(t, harness(t, "nats", url, 1, natsexec.Options{Lanes: true}))
 }
 
 func TestConformanceOnThreeReplicas(t *testing.T) {
 	// In processes of their own: the suite counts the goroutines of this one.
-	h := harness(t, servers.NATSCluster(t, servers.NATSOptions{OwnProcess: true}).URL(), 3, natsexec.Options{})
+	h := harness(t, "nats-r3", servers.NATSCluster(t, servers.NATSOptions{OwnProcess: true}).URL(), 3, natsexec.Options{})
 	h.Scale, h.RecoversWithin = 2, 15*time.Second
 	conformance.Run(t, h)
 }
 
-func harness(t *testing.T, url string, replicas int, opts natsexec.Options) conformance.Harness {
+func harness(t *testing.T, name, url string, replicas int, opts natsexec.Options) conformance.Harness {
 	opts.AckWait, opts.DrainTimeout, opts.Logger = 2*time.Second, time.Second, quiet
 	shared := connect(t, url) // of the producers: a worker has a connection of its own, which Kill cuts
 	return conformance.Harness{
-		Subject: conformance.Subject{Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},
+		Subject: conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},
 		Native:  &conformance.Native{Produce: produce(shared), Consume: consume(shared)},
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
 			stream := &natsexec.StreamOptions{Replicas: replicas, Storage: jetstream.MemoryStorage}
