@@ -112,6 +112,8 @@ func (s *Scope) leaving(ctx context.Context) (intents []core.Intent, err error) 
 	if !slices.ContainsFunc(origins, func(o origin) bool { return o.at.filters }) {
 		return intents, nil
 	}
+	s.place.judgements.Add(1)
+	defer s.place.judgements.Add(-1)
 	judging := (&place{scope: s, judging: true}).attach(ctx)
 	allowed := make([]core.Intent, 0, len(intents))
 	for i := range intents {
