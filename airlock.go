@@ -80,7 +80,7 @@ func add(ctx context.Context, intents ...core.Intent) error {
 	switch {
 	case at == nil || at.scope == nil:
 		return fmt.Errorf("airlock: %s: %w", subject(intents), ErrNoScope)
-	case at.judging:
+	case at.inPolicy():
 		return fmt.Errorf("airlock: %s: %w", subject(intents), ErrPolicyEnqueue)
 	case len(intents) == 0:
 		return nil

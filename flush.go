@@ -59,8 +59,7 @@ func allOutcomes(intents []core.Intent, state core.State, err error) []core.Outc
 // error is a [*FlushError] that holds it.
 //
 // A ctx that is done, unless there is a [FlushLimit], or a policy that panics,
-// sends nothing. A second Flush,
-// or one after Discard, is [ErrScopeClosed].
+// sends nothing. A second Flush, or one after Discard, is [ErrScopeClosed].
 func (s *Scope) Flush(ctx context.Context) error {
 	if ctx == nil {
 		return fmt.Errorf("airlock: flush: nil context: %w", core.ErrInvalid)
@@ -77,7 +76,7 @@ func (s *Scope) Flush(ctx context.Context) error {
 		defer cancel()
 	}
 	if s.exec == nil {
-		if err := s.outer.capture(s.intents, s.origins); err != nil {
+		if err := s.outer.capture(s.set.children, s.intents, s.origins); err != nil {
 			return newFlushError(allOutcomes(s.intents, core.NotSent, err), s.intents)
 		}
 		return nil
@@ -103,7 +102,7 @@ func (s *Scope) leaving(ctx context.Context) (intents []core.Intent, err error) 
 	}()
 	intents, origins := s.intents, s.origins
 	for outer := s.outer; outer != nil && len(intents) > 0; outer = outer.outer {
-		left, leftFrom, err := outer.claim(ctx, intents, origins)
+		left, leftFrom, err := outer.claim(ctx, s.set.children, intents, origins)
 		if err != nil {
 			return intents, err
 		}
@@ -112,6 +111,8 @@ func (s *Scope) leaving(ctx context.Context) (intents []core.Intent, err error) 
 	if !slices.ContainsFunc(origins, func(o origin) bool { return o.at.filters }) {
 		return intents, nil
 	}
+	s.place.judgements.Add(1)
+	defer s.place.judgements.Add(-1)
 	judging := (&place{scope: s, judging: true}).attach(ctx)
 	allowed := make([]core.Intent, 0, len(intents))
 	for i := range intents {
@@ -124,7 +125,7 @@ func (s *Scope) leaving(ctx context.Context) (intents []core.Intent, err error) 
 
 // claim captures those intents of a scope further in that this one asks for,
 // and returns the others.
-func (s *Scope) claim(ctx context.Context, intents []core.Intent, origins []origin) ([]core.Intent, []origin, error) {
+func (s *Scope) claim(ctx context.Context, family *lineage, intents []core.Intent, origins []origin) ([]core.Intent, []origin, error) {
 	if s.set.captures == nil {
 		return intents, origins, nil
 	}
@@ -140,7 +141,7 @@ func (s *Scope) claim(ctx context.Context, intents []core.Intent, origins []orig
 	if len(taken) == 0 {
 		return intents, origins, nil
 	}
-	return left, leftFrom, s.capture(taken, takenFrom)
+	return left, leftFrom, s.capture(family, taken, takenFrom)
 }
 
 // send makes the call, and with ContinueOnError a second one.

@@ -202,6 +202,23 @@ func TestWhatRunsDuringAFlushSeesNoScope(t *testing.T) {
 	wantGot(t, &outer, "")
 }
 
+// An executor may be a program of its own, an outbox for instance, that works
+// with scopes and policies again.
+func TestAnExecutorMayOpenScopesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	var s sink
+	outbox := func(ctx context.Context, intents ...core.Intent) error {
+		ctx = airlock.WithPolicy(ctx, airlock.BlockTasks("test.other"))
+		return airlock.Run(ctx, s.Execute, func(ctx context.Context) error {
+			return airlock.Add(ctx, intents...)
+		}, airlock.Require(core.Capabilities{}))
+	}
+	if err := runWords(t, t.Context(), outbox, "a b"); err != nil {
+		t.Error(err)
+	}
+	wantGot(t, &s, "a b")
+}
+
 func TestAnEmptyScopeMakesNoCall(t *testing.T) {
 	t.Parallel()
 	called := false

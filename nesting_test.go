@@ -39,6 +39,56 @@ func TestNestedScopeWithoutExecutorJoins(t *testing.T) {
 	wantGot(t, &s, "a b c")
 }
 
+func TestScopesJoinThroughThreeLevels(t *testing.T) {
+	t.Parallel()
+	var s sink
+	nest(t, t.Context(), s.Execute, func(ctx context.Context) {
+		outermost, _ := airlock.FromContext(ctx)
+		enqueue(t, ctx, "1")
+		nest(t, ctx, nil, func(ctx context.Context) {
+			middle, _ := airlock.FromContext(ctx)
+			enqueue(t, ctx, "2")
+			nest(t, ctx, nil, func(ctx context.Context) { enqueue(t, ctx, "3") })
+			enqueue(t, ctx, "4")
+			if own, captured := payloads(middle.Own()), payloads(middle.Captured()); own != "2 4" || captured != "3" {
+				t.Errorf("middle: own %q, captured %q", own, captured)
+			}
+			if all := payloads(outermost.Intents()); all != "1" {
+				t.Errorf("the outermost has %q before anything was handed over", all)
+			}
+		})
+		if own, captured := payloads(outermost.Own()), payloads(outermost.Captured()); own != "1" || captured != "2 3 4" {
+			t.Errorf("outermost: own %q, captured %q", own, captured)
+		}
+	})
+	wantGot(t, &s, "1 2 3 4")
+}
+
+// Scopes are asked from the inside out, and what one takes is its own from then
+// on: it, too, may have it taken away at its own flush.
+func TestEachLevelTakesItsShare(t *testing.T) {
+	t.Parallel()
+	var outermost, middle, inner sink
+	with := func(letter string) airlock.Option {
+		return airlock.OnDescendantFlush(func(_ context.Context, in core.Intent) bool {
+			return strings.Contains(string(in.Payload()), letter)
+		})
+	}
+	failing := func(context.Context, ...core.Intent) error { return core.ErrUnavailable }
+	nest(t, t.Context(), outermost.Execute, func(ctx context.Context) {
+		nest(t, ctx, middle.Execute, func(ctx context.Context) {
+			nest(t, ctx, inner.Execute, func(ctx context.Context) { enqueue(t, ctx, "x", "m", "o", "mo") })
+			wantGot(t, &inner, "x")
+			fe := flushError(t, runWords(t, ctx, failing, "x2 m2 o2"))
+			if got := payloads(fe.Undelivered); got != "x2" || len(fe.Outcomes) != 1 {
+				t.Errorf("undelivered %q of %d: what was taken is nobody's failure", got, len(fe.Outcomes))
+			}
+		}, with("m"))
+		wantGot(t, &middle, "m m2")
+	}, with("o"))
+	wantGot(t, &outermost, "o o2 mo")
+}
+
 func TestNestedScopeWithExecutorIsItsOwnBoundary(t *testing.T) {
 	t.Parallel()
 	var outer, inner sink
@@ -159,8 +209,13 @@ func TestDefaultsServeScopesWithoutExecutor(t *testing.T) {
 		nest(t, ctx, nil, func(ctx context.Context) { enqueue(t, ctx, "b") })
 	})
 	nest(t, ctx, own.Execute, func(ctx context.Context) { enqueue(t, ctx, "c") })
+	nest(t, airlock.WithDefaults(ctx, own.Execute), nil, func(ctx context.Context) { // the inner default holds, whole
+		if err := airlock.Enqueue(ctx, core.DeclareTask[string]("test.blocked"), "d"); err != nil {
+			t.Error(err)
+		}
+	})
 	wantGot(t, &s, "a b")
-	wantGot(t, &own, "c")
+	wantGot(t, &own, "c|d")
 
 	err := airlock.Run(airlock.WithDefaults(ctx, nil), nil, func(context.Context) error { return nil })
 	wantIs(t, err, airlock.ErrNoScope)

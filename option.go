@@ -3,6 +3,7 @@ package airlock
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/goairlock/airlock/core"
@@ -107,5 +108,5 @@ func WithDefaults(ctx context.Context, exec core.Executor, opts ...Option) conte
 	if ctx == nil {
 		return nil
 	}
-	return context.WithValue(ctx, defaultsKey{}, &defaults{exec, opts})
+	return context.WithValue(ctx, defaultsKey{}, &defaults{exec, slices.Clone(opts)})
 }

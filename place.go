@@ -21,7 +21,9 @@ type place struct {
 	filters bool   // whether a policy here or further out has Allows
 	judging bool   // inside a policy's function
 
-	judgements *atomic.Int32 // how many are under way in this and all places around it
+	// judgements counts those under way in any place of the same tree. Nil in the
+	// places that policies and executors are given: a tree begins anew there.
+	judgements *atomic.Int32
 }
 
 type placeKey struct{}
@@ -35,15 +37,17 @@ func placeOf(ctx context.Context) *place {
 func (p *place) within(scope *Scope, policy Policy) *place {
 	in := &place{outer: p, scope: scope, policy: policy}
 	in.refuses, in.filters = policy.OnEnqueue != nil, policy.Allows != nil
-	if p == nil {
-		in.judgements = new(atomic.Int32)
-	} else {
+	if p != nil {
 		in.judgements = p.judgements
+		in.judging = p.judging
 		in.refuses = in.refuses || p.refuses
 		in.filters = in.filters || p.filters
 		if scope == nil {
 			in.scope = p.scope
 		}
+	}
+	if in.judgements == nil {
+		in.judgements = new(atomic.Int32)
 	}
 	return in
 }
@@ -52,26 +56,28 @@ func (p *place) attach(ctx context.Context) context.Context {
 	return context.WithValue(ctx, placeKey{}, p)
 }
 
+// inPolicy reports whether a policy is calling. One that uses the context it was
+// given is known by its place. One that kept another context would enqueue
+// behind its own back, or call itself for ever; that can only be while a
+// judgement is under way here, so only then is the stack searched.
+func (p *place) inPolicy() bool {
+	return p.judging || p.judgements.Load() > 0 && calledByPolicy()
+}
+
 // judge asks every policy whether the intents may be enqueued, innermost first.
 func (p *place) judge(ctx context.Context, intents []core.Intent) error {
 	if !p.refuses {
 		return nil
 	}
-	// A policy that enqueues with the context it was given is seen by add. One
-	// that kept another context would call itself for ever; that can only be
-	// while a judgement is under way here, so only then is the stack searched.
-	under := p.judgements.Add(1)
+	p.judgements.Add(1)
 	defer p.judgements.Add(-1)
-	if under > 1 && calledByPolicy() {
-		return fmt.Errorf("airlock: %s: %w", subject(intents), ErrPolicyEnqueue)
-	}
-	inside := (&place{scope: p.scope, judging: true, judgements: p.judgements}).attach(ctx)
+	inside := (&place{scope: p.scope, judging: true}).attach(ctx)
 	for at := p; at != nil; at = at.outer {
 		if at.policy.OnEnqueue == nil {
 			continue
 		}
 		for i := range intents {
-			if err := askPolicy(inside, &at.policy, &intents[i]); err != nil {
+			if err := askOnEnqueue(inside, &at.policy, &intents[i]); err != nil {
 				return fmt.Errorf("airlock: policy %s refuses task %s: %w", at.policy.name(), intents[i].Task, err)
 			}
 		}
@@ -79,10 +85,21 @@ func (p *place) judge(ctx context.Context, intents []core.Intent) error {
 	return nil
 }
 
-// askPolicy is found by calledByPolicy on the stack, so it must not be inlined.
-//
+// allows asks every policy whether the intent may leave, innermost first.
+func (p *place) allows(ctx context.Context, in *core.Intent) bool {
+	for at := p; at != nil; at = at.outer {
+		if at.policy.Allows != nil && !askAllows(ctx, &at.policy, in) {
+			return false
+		}
+	}
+	return true
+}
+
+// The functions that call a policy are found by calledByPolicy on the stack, so
+// they must not be inlined.
+
 //go:noinline
-func askPolicy(ctx context.Context, p *Policy, in *core.Intent) (err error) {
+func askOnEnqueue(ctx context.Context, p *Policy, in *core.Intent) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &core.PanicError{Value: v, Stack: debug.Stack()}
@@ -91,7 +108,8 @@ func askPolicy(ctx context.Context, p *Policy, in *core.Intent) (err error) {
 	return p.OnEnqueue(ctx, *in)
 }
 
-const askPolicyName = "github.com/goairlock/airlock.askPolicy"
+//go:noinline
+func askAllows(ctx context.Context, p *Policy, in *core.Intent) bool { return p.Allows(ctx, *in) }
 
 func calledByPolicy() bool {
 	var pcs [64]uintptr
@@ -100,7 +118,8 @@ func calledByPolicy() bool {
 		frames := runtime.CallersFrames(pcs[:n])
 		for {
 			f, more := frames.Next()
-			if f.Function == askPolicyName {
+			switch f.Function {
+			case "github.com/goairlock/airlock.askOnEnqueue", "github.com/goairlock/airlock.askAllows":
 				return true
 			}
 			if !more {
@@ -111,14 +130,4 @@ func calledByPolicy() bool {
 			return false
 		}
 	}
-}
-
-// allows asks every policy whether the intent may leave, innermost first.
-func (p *place) allows(ctx context.Context, in *core.Intent) bool {
-	for at := p; at != nil; at = at.outer {
-		if at.policy.Allows != nil && !at.policy.Allows(ctx, *in) {
-			return false
-		}
-	}
-	return true
 }

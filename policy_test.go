@@ -168,6 +168,39 @@ func TestAPolicyCannotEnqueue(t *testing.T) {
 			})
 		}
 	}
+	t.Run("in a region of its own", func(t *testing.T) {
+		t.Parallel()
+		var s sink
+		var tried []error
+		bad := airlock.Policy{OnEnqueue: func(ctx context.Context, _ core.Intent) error {
+			ctx = airlock.WithPolicy(ctx, airlock.BlockTasks("test.other"))
+			tried = append(tried, airlock.Enqueue(ctx, note, "from the policy"))
+			return nil
+		}}
+		nest(t, t.Context(), s.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, bad)
+		if len(tried) != 1 {
+			t.Fatalf("the policy was asked %d times, want once", len(tried))
+		}
+		wantIs(t, tried[0], airlock.ErrPolicyEnqueue)
+		wantGot(t, &s, "a")
+	})
+	t.Run("at the flush with a context that it kept", func(t *testing.T) {
+		t.Parallel()
+		var outer, inner sink
+		var kept context.Context
+		var tried error
+		bad := airlock.Policy{Allows: func(context.Context, core.Intent) bool {
+			tried = airlock.Enqueue(kept, note, "from the policy")
+			return true
+		}}
+		nest(t, t.Context(), outer.Execute, func(ctx context.Context) {
+			kept = ctx // its scope is open while the inner one is flushed
+			nest(t, ctx, inner.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, bad)
+		})
+		wantIs(t, tried, airlock.ErrPolicyEnqueue)
+		wantGot(t, &inner, "a")
+		wantGot(t, &outer, "")
+	})
 	t.Run("at the flush", func(t *testing.T) {
 		t.Parallel()
 		var s sink

@@ -119,8 +119,13 @@ func (s *Scope) buffer(at *place, intents []core.Intent) error {
 	return nil
 }
 
-// capture takes what a scope inside this one flushes.
-func (s *Scope) capture(intents []core.Intent, origins []origin) error {
+// capture takes what a scope inside this one flushes. Whoever leaves the job that
+// it is a child of gets its ID from that job now: nobody further out knows it.
+func (s *Scope) capture(family *lineage, intents []core.Intent, origins []origin) error {
+	if family != nil && family != s.set.children {
+		intents = slices.Clone(intents)
+		family.name(intents)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {

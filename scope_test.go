@@ -143,6 +143,32 @@ func TestRunDiscardsOnGoexit(t *testing.T) {
 	wantGot(t, &s, "")
 }
 
+func TestAddTakesAllOrNothingInOrder(t *testing.T) {
+	t.Parallel()
+	var made []core.Intent
+	for _, w := range []string{"a", "b"} {
+		in, err := note.Intent(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, in)
+	}
+	s := sink{fail: func(intents []core.Intent) error { // the answer tells the two apart by their order
+		out := core.OutcomesOf(nil, intents)
+		out[2].State, out[2].Err = core.NotSent, core.ErrUnavailable
+		return core.Combine(out)
+	}}
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		wantIs(t, airlock.Add(ctx, made[0], core.Intent{}), core.ErrInvalid)
+		return airlock.Add(ctx, made[0], made[1], made[0]) // twice: what that means is the executor's to say
+	})
+	wantGot(t, &s, "a b a")
+	fe := flushError(t, err)
+	if got := states(fe.Outcomes); got != "accepted accepted not-sent" || payloads(fe.Undelivered) != "a" {
+		t.Errorf("outcomes %s, undelivered %s", got, payloads(fe.Undelivered))
+	}
+}
+
 func TestShouldFlushDecides(t *testing.T) {
 	t.Parallel()
 	warning := errors.New("warning")

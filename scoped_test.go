@@ -13,6 +13,11 @@ import (
 // perform runs a job of the given handler under Scoped, as attempt n.
 func perform(t *testing.T, exec core.Executor, id string, fn func(ctx context.Context) error, opts ...airlock.Option) core.Verdict {
 	t.Helper()
+	return performIn(t, t.Context(), exec, id, fn, opts...)
+}
+
+func performIn(t *testing.T, ctx context.Context, exec core.Executor, id string, fn func(ctx context.Context) error, opts ...airlock.Option) core.Verdict {
+	t.Helper()
 	parent := core.DeclareTask[int]("test.parent")
 	reg, err := core.NewRegistry(core.Handle(parent, func(ctx context.Context, _ int) error { return fn(ctx) }))
 	if err != nil {
@@ -21,7 +26,7 @@ func perform(t *testing.T, exec core.Executor, id string, fn func(ctx context.Co
 	if err := reg.Use(airlock.Scoped(exec, opts...)); err != nil {
 		t.Fatal(err)
 	}
-	return reg.Perform(t.Context(), core.Delivery{ID: id, Task: "test.parent", Payload: []byte("1"), Attempt: 1})
+	return reg.Perform(ctx, core.Delivery{ID: id, Task: "test.parent", Payload: []byte("1"), Attempt: 1})
 }
 
 func ids(intents []core.Intent) []string {
@@ -115,6 +120,34 @@ func TestChildrenSentByAnInnerScopeAreDerivedToo(t *testing.T) {
 	}
 	if a, b := inner.calls[0][0].ID, outer.calls[0][0].ID; a == b {
 		t.Errorf("two children share the ID %s", a)
+	}
+}
+
+// A worker may run inside of a scope itself, which knows nothing of the job.
+func TestChildrenThatAnOuterScopeTakesAreDerivedToo(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		opts []airlock.Option
+		own  bool
+	}{"joined": {}, "captured": {[]airlock.Option{airlock.CaptureAll()}, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s, own sink
+			exec := core.Executor(nil)
+			if tc.own {
+				exec = own.Execute
+			}
+			for range 2 {
+				nest(t, t.Context(), s.Execute, func(ctx context.Context) {
+					performIn(t, ctx, exec, "p", func(ctx context.Context) error { enqueue(t, ctx, "a", "a"); return nil })
+				}, tc.opts...)
+			}
+			first, again := ids(s.calls[0]), ids(s.calls[1])
+			if !slices.Equal(first, again) || first[0] == first[1] {
+				t.Errorf("IDs %v, then %v", first, again)
+			}
+			wantGot(t, &own, "")
+		})
 	}
 }
 

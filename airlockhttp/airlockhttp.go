@@ -9,9 +9,13 @@
 // nothing has answered 200, and one that took over the connection with Hijack
 // has succeeded when it returns. A panic discards, and goes on.
 //
-// The intents leave after the handler has returned. Where the handler also
-// writes to a database, put the scope around the transaction instead, with
-// airlocksql: a status is no COMMIT.
+// The intents leave after the handler has returned, for a stream or a WebSocket
+// at its end. Where the handler also writes to a database, put the scope around
+// the transaction instead, with airlocksql: a status is no COMMIT.
+//
+// The status that counts is the one that the handler gives to this middleware. A
+// middleware around it that answers on its own, as [http.TimeoutHandler] does,
+// goes unnoticed: put those inside.
 package airlockhttp
 
 import (
@@ -31,7 +35,8 @@ const DefaultFlushLimit = 10 * time.Second
 
 // Options tune a [Middleware]. The zero value works.
 type Options struct {
-	// Scope has the options of each request's scope.
+	// Scope has the options of each request's scope. [airlock.ShouldFlush] has no
+	// say here: the status decides.
 	Scope []airlock.Option
 
 	// OnError is told what went wrong with a request's scope: a flush that did
@@ -50,7 +55,7 @@ type Options struct {
 // handler is not called, and the answer is 500.
 //
 // The writer given to the handler is a [http.Flusher] and a [http.Hijacker] if
-// the server's is, and gives way to [http.ResponseController].
+// the server's is, or wraps one, and gives way to [http.ResponseController].
 func Middleware(exec core.Executor, opts *Options) func(http.Handler) http.Handler {
 	if opts == nil {
 		opts = &Options{}

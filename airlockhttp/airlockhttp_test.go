@@ -1,18 +1,16 @@
 package airlockhttp_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/goairlock/airlock"
@@ -92,6 +90,15 @@ func TestTheStatusDecides(t *testing.T) {
 		{"server error", func(w http.ResponseWriter) { w.WriteHeader(503) }, 503, 0},
 		{"informational first", func(w http.ResponseWriter) { w.WriteHeader(103); w.WriteHeader(404) }, 404, 0},
 		{"the first of two", func(w http.ResponseWriter) { w.WriteHeader(202); w.WriteHeader(500) }, 202, 1},
+		{"informational after the answer", func(w http.ResponseWriter) { w.WriteHeader(202); w.WriteHeader(103) }, 202, 1},
+		{"no content", func(w http.ResponseWriter) { w.WriteHeader(204) }, 204, 1},
+		{"no content, and yet a body", func(w http.ResponseWriter) { w.WriteHeader(204); io.WriteString(w, "x") }, 204, 1},
+		{"not modified", func(w http.ResponseWriter) { w.WriteHeader(304) }, 304, 1},
+		{"a source that cannot be read", func(w http.ResponseWriter) {
+			if _, err := io.Copy(w, iotest.ErrReader(errors.New("no such file"))); err != nil {
+				http.Error(w, "no", 500)
+			}
+		}, 500, 0},
 		{"copied body", func(w http.ResponseWriter) { io.Copy(w, strings.NewReader("hello")) }, 200, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -112,13 +119,39 @@ func TestTheStatusDecides(t *testing.T) {
 
 func TestAPanicDiscards(t *testing.T) {
 	t.Parallel()
+	for name, bad := range map[string]func(w http.ResponseWriter){
+		"aborted":              func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"after a status":       func(w http.ResponseWriter) { w.WriteHeader(201); panic("boom") },
+		"after part of a body": func(w http.ResponseWriter) { io.Copy(w, strings.NewReader("part")); panic("boom") },
+		"no status":            func(w http.ResponseWriter) { w.WriteHeader(42) }, // the server panics
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t, nil, func(w http.ResponseWriter, r *http.Request) {
+				enqueue(t, r.Context())
+				bad(w)
+			})
+			if res, err := w.Client().Get(w.URL); err == nil {
+				res.Body.Close()
+				t.Error("the request succeeded")
+			}
+			if left := w.settled(); left != 0 {
+				t.Errorf("%d intents left", left)
+			}
+		})
+	}
+}
+
+func TestATimeoutHandlerInsideDiscards(t *testing.T) {
+	t.Parallel()
 	w := setup(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		enqueue(t, r.Context())
-		panic(http.ErrAbortHandler)
+		http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			enqueue(t, r.Context())
+			<-r.Context().Done()
+		}), time.Millisecond, "too late").ServeHTTP(w, r)
 	})
-	if res, err := w.Client().Get(w.URL); err == nil {
-		res.Body.Close()
-		t.Error("the request succeeded")
+	if status, body := w.get(t); status != 503 || body != "too late" {
+		t.Errorf("status %d, body %q", status, body)
 	}
 	if left := w.settled(); left != 0 {
 		t.Errorf("%d intents left", left)
@@ -225,122 +258,4 @@ func TestAScopeThatCannotBeOpenedIsToldToBoth(t *testing.T) {
 	if res.Code != 500 {
 		t.Errorf("status %d", res.Code)
 	}
-}
-
-func TestStreamingReachesTheClientBeforeTheEnd(t *testing.T) {
-	t.Parallel()
-	read := make(chan struct{})
-	w := setup(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		enqueue(t, r.Context())
-		f, ok := w.(http.Flusher)
-		if !ok {
-			t.Error("the writer is no Flusher")
-			return
-		}
-		io.WriteString(w, "first\n")
-		f.Flush()
-		<-read // the client has it while the handler still runs
-		io.WriteString(w, "second\n")
-	})
-	res, err := w.Client().Get(w.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewReader(res.Body)
-	if line, err := lines.ReadString('\n'); line != "first\n" {
-		t.Errorf("read %q, %v", line, err)
-	}
-	close(read)
-	if rest, err := io.ReadAll(lines); string(rest) != "second\n" {
-		t.Errorf("read %q, %v", rest, err)
-	}
-	res.Body.Close()
-	if left := w.settled(); left != 1 {
-		t.Errorf("%d intents left", left)
-	}
-}
-
-func TestAnUpgradedConnectionFlushesWhenTheHandlerReturns(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		enqueue(t, r.Context())
-		h, ok := w.(http.Hijacker)
-		if !ok {
-			t.Error("the writer is no Hijacker")
-			return
-		}
-		conn, rw, err := h.Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
-		rw.Flush()
-		line, _ := rw.ReadString('\n')
-		io.WriteString(conn, line)
-	})
-	conn, err := net.Dial("tcp", w.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
-	r := bufio.NewReader(conn)
-	for line := ""; line != "\r\n"; {
-		if line, err = r.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-	}
-	fmt.Fprintln(conn, "hello")
-	if line, err := r.ReadString('\n'); line != "hello\n" {
-		t.Errorf("echo %q, %v", line, err)
-	}
-	if got := <-w.flushed; len(got) != 1 {
-		t.Errorf("%d intents left", len(got))
-	}
-}
-
-func TestTheWriterCanDoNoMoreThanTheServers(t *testing.T) {
-	t.Parallel()
-	type flusher struct {
-		http.ResponseWriter
-		http.Flusher
-	}
-	type hijacker struct {
-		http.ResponseWriter
-		http.Hijacker
-	}
-	exec := func(context.Context, ...core.Intent) error { return nil }
-	for name, tc := range map[string]struct {
-		server           http.ResponseWriter
-		flushes, hijacks bool
-	}{
-		"neither":  {struct{ http.ResponseWriter }{httptest.NewRecorder()}, false, false},
-		"flusher":  {flusher{httptest.NewRecorder(), httptest.NewRecorder()}, true, false},
-		"hijacker": {hijacker{httptest.NewRecorder(), nil}, false, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := airlockhttp.Middleware(exec, nil)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, flushes := w.(http.Flusher)
-				_, hijacks := w.(http.Hijacker)
-				if flushes != tc.flushes || hijacks != tc.hijacks {
-					t.Errorf("flushes %v, hijacks %v", flushes, hijacks)
-				}
-			}))
-			h.ServeHTTP(tc.server, httptest.NewRequest(http.MethodGet, "/", nil))
-		})
-	}
-}
-
-func TestDeadlinesOfTheServersWriterAreReachable(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil, func(w http.ResponseWriter, _ *http.Request) {
-		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
-			t.Error(err)
-		}
-	})
-	w.get(t)
 }

@@ -43,7 +43,7 @@ type Beginner interface {
 // whether the transaction was committed. Nothing was sent. Whoever finds out
 // that it was committed can send the intents.
 type CommitError struct {
-	Intents []core.Intent // what would have been sent, in order
+	Intents []core.Intent // what was enqueued, in order; no policy has dropped any yet
 	Err     error         // what COMMIT returned
 }
 
@@ -71,7 +71,7 @@ func RunTx(ctx context.Context, db Beginner, txOpts *sql.TxOptions, exec core.Ex
 	fn func(ctx context.Context, tx *sql.Tx) error, opts ...airlock.Option,
 ) error {
 	switch {
-	case db == nil:
+	case db == nil, db == (*sql.DB)(nil), db == (*sql.Conn)(nil):
 		return fmt.Errorf("airlock: RunTx with a nil database: %w", core.ErrInvalid)
 	case fn == nil:
 		return fmt.Errorf("airlock: RunTx with a nil function: %w", core.ErrInvalid)
@@ -88,10 +88,10 @@ func RunTx(ctx context.Context, db Beginner, txOpts *sql.TxOptions, exec core.Ex
 	}
 	defer tx.Rollback() // for a panic; after the end of the transaction it does nothing
 	if err := fn(inside, tx); err != nil {
-		return errors.Join(err, rollback(tx))
+		return rollback(tx, err)
 	}
 	if ctx.Err() != nil {
-		return errors.Join(fmt.Errorf("airlock: not committed: %w", ended(ctx)), rollback(tx))
+		return rollback(tx, fmt.Errorf("airlock: not committed: %w", ended(ctx)))
 	}
 	if err := tx.Commit(); err != nil {
 		return &CommitError{Intents: scope.Intents(), Err: err}
@@ -99,13 +99,14 @@ func RunTx(ctx context.Context, db Beginner, txOpts *sql.TxOptions, exec core.Ex
 	return scope.Flush(ctx)
 }
 
-// rollback leaves out what only says that the transaction has ended before: by
-// the end of its context, or by fn.
-func rollback(tx *sql.Tx) error {
+// rollback returns why, and what went wrong with it beside. It leaves out what
+// only says that the transaction has ended before: by the end of its context, or
+// by fn.
+func rollback(tx *sql.Tx, why error) error {
 	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
-		return fmt.Errorf("airlock: roll back: %w", err)
+		return errors.Join(why, fmt.Errorf("airlock: roll back: %w", err))
 	}
-	return nil
+	return why
 }
 
 func ended(ctx context.Context) error {

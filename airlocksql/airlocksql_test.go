@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -96,6 +97,67 @@ func TestAFailureRollsBackAndSendsNothing(t *testing.T) {
 	}
 	if got := s.took(); got != "begin rollback" {
 		t.Errorf("took %s", got)
+	}
+	err = airlocksql.RunTx(t.Context(), db, nil, exec, func(context.Context, *sql.Tx) error { return failure })
+	if err != failure {
+		t.Errorf("error %v, want fn's own", err)
+	}
+}
+
+func TestAGoexitRollsBack(t *testing.T) {
+	t.Parallel()
+	s, db, exec := setup(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		airlocksql.RunTx(t.Context(), db, nil, exec, func(ctx context.Context, tx *sql.Tx) error { // it does not return
+			if err := enqueueOne(ctx, tx); err != nil {
+				t.Error(err)
+			}
+			runtime.Goexit()
+			return nil
+		})
+	}()
+	<-done
+	if got := s.took(); got != "begin rollback" {
+		t.Errorf("took %s", got)
+	}
+}
+
+// An executor that writes to the same database must not wait for the connection
+// of the transaction that it flushes.
+func TestTheConnectionIsFreeWhenTheJobsLeave(t *testing.T) {
+	t.Parallel()
+	s, db, exec := setup(t)
+	db.SetMaxOpenConns(1)
+	outbox := func(ctx context.Context, intents ...core.Intent) error {
+		return airlocksql.RunTx(ctx, db, nil, exec, func(ctx context.Context, _ *sql.Tx) error {
+			return airlock.Add(ctx, intents...)
+		})
+	}
+	if err := airlocksql.RunTx(t.Context(), db, nil, outbox, enqueueOne); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.took(); got != "begin commit begin commit send(1)" {
+		t.Errorf("took %s", got)
+	}
+}
+
+func TestNestedTransactionsAreTheirOwnBoundaries(t *testing.T) {
+	t.Parallel()
+	s, db, exec := setup(t)
+	failure := errors.New("the outer one failed")
+	err := airlocksql.RunTx(t.Context(), db, nil, exec, func(ctx context.Context, _ *sql.Tx) error {
+		if err := airlocksql.RunTx(ctx, db, nil, exec, enqueueOne); err != nil {
+			t.Error(err)
+		}
+		if err := airlocksql.RunTx(ctx, db, nil, nil, enqueueOne); err != nil { // joins: it waits, in vain
+			t.Error(err)
+		}
+		return failure
+	})
+	if got := s.took(); !errors.Is(err, failure) || got != "begin begin commit send(1) begin commit rollback" {
+		t.Errorf("took %s: %v", got, err)
 	}
 }
 
@@ -248,9 +310,11 @@ func TestBadInputIsTold(t *testing.T) {
 	s, db, exec := setup(t)
 	var noContext context.Context
 	for name, err := range map[string]error{
-		"database": airlocksql.RunTx(t.Context(), nil, nil, exec, enqueueOne),
-		"function": airlocksql.RunTx(t.Context(), db, nil, exec, nil),
-		"context":  airlocksql.RunTx(noContext, db, nil, exec, enqueueOne),
+		"database":  airlocksql.RunTx(t.Context(), nil, nil, exec, enqueueOne),
+		"*sql.DB":   airlocksql.RunTx(t.Context(), (*sql.DB)(nil), nil, exec, enqueueOne),
+		"*sql.Conn": airlocksql.RunTx(t.Context(), (*sql.Conn)(nil), nil, exec, enqueueOne),
+		"function":  airlocksql.RunTx(t.Context(), db, nil, exec, nil),
+		"context":   airlocksql.RunTx(noContext, db, nil, exec, enqueueOne),
 	} {
 		if !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("nil %s: %v", name, err)

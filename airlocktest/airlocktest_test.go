@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,6 +126,9 @@ func TestFailuresSayWhatIsThereInstead(t *testing.T) {
 			[]string{"max-attempts is 5, want 3"}},
 		"a bad option": {func(tb airlocktest.TB) { airlocktest.RequireDispatched(tb, rec, sendReceipt, nil, core.Priority(0)) },
 			[]string{"priority"}},
+		"a native option": {func(tb airlocktest.TB) {
+			airlocktest.RequireDispatched(tb, rec, sendReceipt, nil, core.NativeOption("asynq", 1))
+		}, []string{"native"}},
 		"another type": {func(tb airlocktest.TB) {
 			airlocktest.RequireDispatched(tb, rec, core.DeclareTask[int]("email.receipt"), nil)
 		}, []string{"cannot be decoded"}},
@@ -153,7 +157,11 @@ func TestNoEffects(t *testing.T) {
 	airlocktest.NoEffects(t, func(context.Context) error { return nil })
 	wantFailure(t, failure(t, func(tb airlocktest.TB) {
 		airlocktest.NoEffects(tb, func(ctx context.Context) error {
-			_ = airlock.Enqueue(ctx, pickOrder, "hunter2") // the careless kind
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() { _ = airlock.Enqueue(ctx, pickOrder, "hunter2") }) // the careless kind
+			}
+			wg.Wait()
 			return nil
 		})
 	}), "warehouse.pick")

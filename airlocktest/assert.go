@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/core"
@@ -32,12 +33,17 @@ func Run(tb TB, fn func(ctx context.Context) error, opts ...airlock.Option) *Rec
 // it did not mind the refusal. An error of fn fails it as well.
 func NoEffects(tb TB, fn func(ctx context.Context) error) {
 	tb.Helper()
-	var tried []string
+	var mu sync.Mutex
+	var tried []string // guarded by mu
 	witness := airlock.Policy{OnEnqueue: func(_ context.Context, in core.Intent) error {
+		mu.Lock()
+		defer mu.Unlock()
 		tried = append(tried, in.Task)
 		return nil
 	}}
 	err := airlock.Run(tb.Context(), new(Recorder).Execute, fn, airlock.All(witness, airlock.AssertNoEffects()))
+	mu.Lock() // fn may have left a goroutine behind
+	defer mu.Unlock()
 	if len(tried) > 0 {
 		tb.Fatalf("airlocktest.NoEffects: enqueued %s", strings.Join(tried, ", "))
 		return
@@ -49,7 +55,8 @@ func NoEffects(tb TB, fn func(ctx context.Context) error) {
 
 // RequireDispatched fails the test unless an intent of the task was recorded
 // whose arguments match says yes to (nil: any), and which has these options; it
-// returns the first one. Options that are not given are not looked at. A
+// returns the first one. Options that are not given are not looked at; native
+// ones cannot be looked for, see [core.Intent.Native] of what is returned. A
 // [core.Delay] is to be looked for within a minute of the intent's making, and
 // inside of testing/synctest before its clock moves.
 func RequireDispatched[A any](tb TB, rec *Recorder, task core.Task[A], match func(A) bool, opts ...core.Option) core.Intent {

@@ -45,7 +45,6 @@ package syncexec
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -160,7 +159,7 @@ func (e *Executor) run(ctx context.Context, intents ...core.Intent) error {
 		for j := i + 1; j < len(intents); j++ {
 			out[j].State, out[j].Err = core.NotSent, errAfterFailure
 			if ctx.Err() != nil {
-				out[j].Err = ctx.Err()
+				out[j].Err = ended(ctx)
 			}
 		}
 		break
@@ -168,12 +167,20 @@ func (e *Executor) run(ctx context.Context, intents ...core.Intent) error {
 	return core.Combine(out)
 }
 
-var errAfterFailure = errors.New("airlock: sync: an earlier intent of the call failed")
+var errAfterFailure = fmt.Errorf("airlock: sync: an earlier intent of the call failed: %w", core.ErrNotSent)
+
+// ended is the context's error, with its cause where it was given one.
+func ended(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
+}
 
 // one runs the job of one intent to its end.
 func (e *Executor) one(ctx context.Context, in *core.Intent) (core.State, error) {
 	if ctx.Err() != nil {
-		return core.NotSent, ctx.Err()
+		return core.NotSent, ended(ctx)
 	}
 	key := uniqueKey{in.Task, in.Options.Queue, in.Options.Unique}
 	if state, done := e.begin(in, key); done {
@@ -233,7 +240,7 @@ func (e *Executor) attempts(ctx context.Context, in *core.Intent) (core.State, e
 		}
 		if !wait(ctx, v.After) {
 			return core.Failed, fmt.Errorf("airlock: sync: task %s: %w after attempt %d of %d: %w",
-				in.Task, ctx.Err(), d.Attempt, d.MaxAttempts, v.Err)
+				in.Task, ended(ctx), d.Attempt, d.MaxAttempts, v.Err)
 		}
 		d.Attempt++
 	}

@@ -87,6 +87,9 @@ func TestTheFirstFailureEndsTheCall(t *testing.T) {
 	if !errors.As(err, &de) || de.Outcomes[1].Err != declined {
 		t.Errorf("outcome's error is not the handler's own: %v", err)
 	}
+	if de != nil && !errors.Is(de.Outcomes[2].Err, core.ErrNotSent) {
+		t.Errorf("the third one's error: %v", de.Outcomes[2].Err)
+	}
 }
 
 func TestTheHandlersOwnErrorComesBack(t *testing.T) {
@@ -174,6 +177,46 @@ func TestTheSameIntentAgainIsNoSecondJob(t *testing.T) {
 	}
 	if got, _ := w.states(t, w.intent(t, "b", core.ID("receipt-1"))); got != "duplicate" {
 		t.Errorf("another intent of the ID: %s", got)
+	}
+}
+
+func TestAnIntentTwiceInACallIsOneJob(t *testing.T) {
+	t.Parallel()
+	n := 0
+	w := setup(t, func(context.Context, string) error { n++; return nil })
+	generated, chosen, unique := w.intent(t, "a"), w.intent(t, "a", core.ID("x")), w.intent(t, "a", core.Unique("k"))
+	got, _ := w.states(t, generated, generated, chosen, chosen, unique, unique)
+	if got != "accepted, accepted, accepted, duplicate, accepted, duplicate" || n != 3 {
+		t.Errorf("%s, %d runs", got, n)
+	}
+	// The job of the key has finished when the next intent's turn comes.
+	if got, _ := w.states(t, w.intent(t, "a", core.Unique("k")), w.intent(t, "b", core.Unique("k"))); got != "accepted, accepted" || n != 5 {
+		t.Errorf("other intents of the key: %s, %d runs", got, n)
+	}
+}
+
+// A job that sends itself again must not run for ever.
+func TestAJobThatSendsItselfIsOneJob(t *testing.T) {
+	t.Parallel()
+	for want, opt := range map[string]core.Option{
+		"accepted": core.Priority(5), "duplicate": core.ID("x"), "duplicate ": core.Unique("k"),
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			var w world
+			var self core.Intent
+			var inside string
+			n := 0
+			w = setup(t, func(context.Context, string) error {
+				n++
+				inside, _ = w.states(t, self)
+				return nil
+			})
+			self = w.intent(t, "a", opt)
+			if got, err := w.states(t, self); err != nil || n != 1 || inside != strings.TrimSpace(want) {
+				t.Errorf("%s: %v; %d runs, inside %s", got, err, n, inside)
+			}
+		})
 	}
 }
 
@@ -313,14 +356,15 @@ func TestSnoozeFails(t *testing.T) {
 func TestTheContextReachesTheHandlerWithoutItsValues(t *testing.T) {
 	t.Parallel()
 	type key struct{}
-	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "secret"))
+	stopped := errors.New("server stops")
+	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "secret"))
 	n := 0
 	w := setup(t, func(ctx context.Context, _ string) error {
 		n++
 		if ctx.Value(key{}) != nil {
 			t.Error("the handler sees the producer's values")
 		}
-		cancel()
+		cancel(stopped)
 		<-ctx.Done()
 		return ctx.Err()
 	})
@@ -331,8 +375,8 @@ func TestTheContextReachesTheHandlerWithoutItsValues(t *testing.T) {
 		t.Errorf("%d attempts, outcomes %v and %v", n, out[0].State, out[1].State)
 	}
 	for _, o := range out {
-		if !errors.Is(o.Err, context.Canceled) {
-			t.Errorf("%v: %v does not tell that the context ended", o.State, o.Err)
+		if !errors.Is(o.Err, context.Canceled) || !errors.Is(o.Err, stopped) {
+			t.Errorf("%v: %v does not tell that the context ended, and why", o.State, o.Err)
 		}
 	}
 }
