@@ -61,6 +61,9 @@ func flushUnderKill(t *testing.T, working bool) {
 		t.Fatal(err)
 	}
 	w := setup(t, plain(t, proxy.Addr()), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience) // every step of every job is synced to disk
+	t.Cleanup(cancel)
+	w.ctx = ctx
 	w.connect = plain(t, server.Addr())
 	var first *asynq.Server
 	if working {
@@ -123,7 +126,18 @@ func flushUnderKill(t *testing.T, working bool) {
 		recovered = w.recover(first)
 		w.serveWith(asynqexec.Handler(reg), asynq.Config{Concurrency: 16})
 	}
-	w.eventually("every job is completed", func() bool { return w.rdb.ZCard(w.ctx, "asynq:{default}:completed").Val() >= flushed })
+	var completed int64
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d jobs are completed", completed)
+		}
+	}()
+	w.eventually("every job is completed", func() bool {
+		if n, err := w.rdb.ZCard(w.ctx, "asynq:{default}:completed").Result(); err == nil {
+			completed = n
+		}
+		return completed >= flushed
+	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	twice, phantom, unexplained := 0, 0, 0
