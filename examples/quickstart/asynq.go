@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -14,17 +15,26 @@ import (
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 )
 
-var asynqExecutor = func() executor {
-	var url string
-	return executor{
-		name:  "asynq",
-		about: "hibiken/asynq on Redis",
-		flags: func(f *flag.FlagSet) {
-			f.StringVar(&url, "redis", "", "for asynq: redis://[user:password@]host:port/db (default: an embedded server)")
-		},
-		open: func(_ context.Context, reg *core.Registry) (*queue, error) { return openAsynq(url, reg) },
-	}
-}()
+// redisURL is what -redis was given, nil without it.
+var redisURL atomic.Pointer[string]
+
+var asynqExecutor = executor{
+	name:  "asynq",
+	about: "hibiken/asynq on Redis",
+	flags: func(f *flag.FlagSet) {
+		f.Func("redis", "for asynq: redis://[user:password@]host:port/db (default: an embedded server)", func(url string) error {
+			redisURL.Store(&url)
+			return nil
+		})
+	},
+	open: func(_ context.Context, reg *core.Registry) (*queue, error) {
+		url := ""
+		if given := redisURL.Load(); given != nil {
+			url = *given
+		}
+		return openAsynq(url, reg)
+	},
+}
 
 func openAsynq(url string, reg *core.Registry) (_ *queue, err error) {
 	var ends []func() error

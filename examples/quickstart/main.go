@@ -72,6 +72,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 
 // serve checks the orders out and waits for all that they cause.
 func serve(ctx context.Context, chosen executor, orders []shop.Order, wait time.Duration, out io.Writer) (err error) {
+	out = &shared{w: out} // workers write to it beside us
 	reg, err := staff.New(out).Registry()
 	if err != nil {
 		return err
@@ -133,4 +134,16 @@ func serve(ctx context.Context, chosen executor, orders []shop.Order, wait time.
 		return waited
 	}
 	return sums.balanced()
+}
+
+// shared is a writer for many goroutines.
+type shared struct {
+	mu sync.Mutex
+	w  io.Writer // guarded by mu
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
 }
