@@ -113,21 +113,57 @@ func (e *Executor) eval(ctx context.Context, args []any) (reply any, sent bool, 
 	if err != nil {
 		return nil, false, err
 	}
-	defer conn.Close()
-	reply, err = do(ctx, conn, "EVALSHA", args)
-	if re, ok := err.(redis.Error); ok && strings.HasPrefix(string(re), "NOSCRIPT") {
-		args[0] = dispatchLua
-		reply, err = do(ctx, conn, "EVAL", args)
+	if ctx.Done() == nil {
+		defer conn.Close()
+		reply, err = exchange(args, conn.Do)
+		return reply, true, err
 	}
+	reply, err = exchange(args, func(command string, args ...any) (any, error) {
+		return redis.DoContext(conn, ctx, command, args...)
+	})
+	if err != nil && err.Error() == noContext {
+		reply, err = exchangeApart(ctx, conn, args)
+		return reply, true, err
+	}
+	conn.Close() //nolint:errcheck // the pool's business
 	return reply, true, err
 }
 
-// do spares a context that never ends the goroutine that watches it.
-func do(ctx context.Context, conn redis.Conn, command string, args []any) (any, error) {
-	if ctx.Done() == nil {
-		return conn.Do(command, args...)
+// noContext is redigo's error, which has no name, for a connection of somebody's
+// own that knows no context. Nothing has been sent then.
+const noContext = "redis: connection does not support ConnWithContext"
+
+// exchange runs the script, with its source if Redis does not know it.
+func exchange(args []any, do func(command string, args ...any) (any, error)) (any, error) {
+	reply, err := do("EVALSHA", args...)
+	if re, ok := err.(redis.Error); ok && strings.HasPrefix(string(re), "NOSCRIPT") {
+		args[0] = dispatchLua
+		reply, err = do("EVAL", args...)
 	}
-	return redis.DoContext(conn, ctx, command, args...)
+	return reply, err
+}
+
+// exchangeApart is exchange on a connection that cannot be interrupted: once ctx is
+// done it goes on by itself, and ends with the connection's own time limits.
+func exchangeApart(ctx context.Context, conn redis.Conn, args []any) (reply any, err error) {
+	type answer struct {
+		reply any
+		err   error
+	}
+	end := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() { end <- a }()
+		defer contain(&a.err)
+		defer conn.Close()
+		a.reply, a.err = exchange(args, conn.Do)
+	}()
+	select {
+	case a := <-end:
+		return a.reply, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // connect takes a connection out of the pool. A pool with a Dial or TestOnBorrow

@@ -58,8 +58,8 @@ func (w *Worker) tidy() {
 	conn := w.conn()
 	defer conn.Close()
 	for name := range w.in.names {
-		w.report("put stranded jobs back", w.inHand(context.Background(), conn, name, func(message string) error {
-			return w.release(context.Background(), conn, name, message)
+		w.report("put stranded jobs back", w.inHand(conn, name, func(message string) error {
+			return w.release(conn, name, message)
 		}))
 	}
 }
@@ -74,13 +74,10 @@ func (w *Worker) report(what string, err error) bool {
 
 // survey goes through all of the dead, which nobody ever removes, page by page.
 func (w *Worker) survey() error {
-	conn, err := w.in.redis.GetContext(w.ctx)
-	if err != nil {
-		return err
-	}
+	conn := w.conn()
 	defer conn.Close()
 	for cursor := "0"; ; {
-		page, err := redis.Values(redis.DoContext(conn, w.ctx, "ZSCAN", w.in.namespace+"dead", cursor, "MATCH", "*"+unknownJob+"*", "COUNT", 500))
+		page, err := redis.Values(conn.Do("ZSCAN", w.in.namespace+"dead", cursor, "MATCH", "*"+unknownJob+"*", "COUNT", 500))
 		if err != nil {
 			return err
 		}
@@ -101,12 +98,9 @@ func (w *Worker) survey() error {
 
 // revive brings back those that have died since.
 func (w *Worker) revive(since time.Time) error {
-	conn, err := w.in.redis.GetContext(w.ctx)
-	if err != nil {
-		return err
-	}
+	conn := w.conn()
 	defer conn.Close()
-	found, err := redis.Strings(buriedScript.DoContext(w.ctx, conn, w.in.namespace+"dead", since.Unix(), unknownJob))
+	found, err := redis.Strings(buriedScript.Do(conn, w.in.namespace+"dead", since.Unix(), unknownJob))
 	if err != nil {
 		return err
 	}
@@ -140,7 +134,7 @@ func (w *Worker) reviveOne(conn redis.Conn, text string) error {
 	if err != nil {
 		return err
 	}
-	moved, err := redis.Int(reviveScript.DoContext(w.ctx, conn, w.in.namespace+"dead", w.in.namespace+"jobs:"+m.Name, text, back))
+	moved, err := redis.Int(reviveScript.Do(conn, w.in.namespace+"dead", w.in.namespace+"jobs:"+m.Name, text, back))
 	if err == nil && moved == 1 {
 		w.log.LogAttrs(w.ctx, slog.LevelInfo, "airlock: work: job brought back, a pool of the namespace does not know its name",
 			slog.String("job", m.ID), slog.String("name", m.Name))
@@ -151,14 +145,11 @@ func (w *Worker) reviveOne(conn redis.Conn, text string) error {
 // putBack puts back what is in the pool's hands and has not run for a while. idle
 // says since when, by name and message.
 func (w *Worker) putBack(idle map[string]time.Time, now time.Time) error {
-	conn, err := w.in.redis.GetContext(w.ctx)
-	if err != nil {
-		return err
-	}
+	conn := w.conn()
 	defer conn.Close()
 	seen := map[string]bool{}
 	for name := range w.names {
-		err := w.inHand(w.ctx, conn, name, func(text string) error {
+		err := w.inHand(conn, name, func(text string) error {
 			var m message
 			_ = json.Unmarshal([]byte(text), &m) // what is no job has no ID that runs
 			key := name + " " + text
@@ -170,7 +161,7 @@ func (w *Worker) putBack(idle map[string]time.Time, now time.Time) error {
 			case now.Sub(since) < strandedAfter:
 				seen[key] = true
 			default:
-				return w.release(w.ctx, conn, name, text)
+				return w.release(conn, name, text)
 			}
 			return nil
 		})
@@ -193,8 +184,8 @@ func (w *Worker) runsHere(id string) bool {
 }
 
 // inHand calls fn for each message of the name that this pool has fetched.
-func (w *Worker) inHand(ctx context.Context, conn redis.Conn, name string, fn func(message string) error) error {
-	messages, err := redis.Strings(redis.DoContext(conn, ctx, "LRANGE", w.inProgress(name), 0, -1))
+func (w *Worker) inHand(conn redis.Conn, name string, fn func(message string) error) error {
+	messages, err := redis.Strings(conn.Do("LRANGE", w.inProgress(name), 0, -1))
 	for i := 0; err == nil && i < len(messages); i++ {
 		err = fn(messages[i])
 	}
@@ -207,15 +198,15 @@ func (w *Worker) inProgress(name string) string {
 
 // release gives a job out of the pool's hands, to be the next one to run, or among
 // the dead if it is none.
-func (w *Worker) release(ctx context.Context, conn redis.Conn, name, text string) error {
+func (w *Worker) release(conn redis.Conn, name, text string) error {
 	list, what, buried := w.in.namespace+"jobs:"+name, "job put back, no worker has run it", []byte(nil)
 	if json.Unmarshal([]byte(text), new(work.Job)) != nil {
 		what, buried = "message is dead, it is no job", grave(name, text)
 	}
-	moved, err := redis.Int(releaseScript.DoContext(ctx, conn, w.inProgress(name), list, list+":lock", list+":lock_info", w.in.namespace+"dead",
+	moved, err := redis.Int(releaseScript.Do(conn, w.inProgress(name), list, list+":lock", list+":lock_info", w.in.namespace+"dead",
 		text, w.in.id, buried, time.Now().Unix()))
 	if err == nil && moved == 1 {
-		w.log.LogAttrs(ctx, slog.LevelWarn, "airlock: work: "+what, slog.String("name", name))
+		w.log.LogAttrs(context.Background(), slog.LevelWarn, "airlock: work: "+what, slog.String("name", name))
 	}
 	return err
 }

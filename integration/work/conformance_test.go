@@ -1,0 +1,199 @@
+package work_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/gocraft/work"
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/goairlock/airlock/conformance"
+	workexec "github.com/goairlock/airlock/executors/work"
+)
+
+// Not parallel: the suite looks for goroutines that are left behind.
+func TestConformance(t *testing.T) {
+	m := miniredis.RunT(t)
+	conformance.Run(t, harness("work-miniredis", m.Addr(), workexec.Options{}))
+}
+
+func TestConformanceWithLanes(t *testing.T) {
+	m := miniredis.RunT(t)
+	conformance.Run(t, harness("work-miniredis-lanes", m.Addr(), workexec.Options{Lanes: true}))
+}
+
+// harness tests the executor with pools of the library's on one Redis.
+func harness(name, addr string, opts workexec.Options) conformance.Harness {
+	h := conformance.Harness{
+		// Idle workers look for jobs every 5 seconds. Scale bounds only what a green run does not use up, but for Settle.
+		Scale: 10, Settle: 300 * time.Millisecond,
+		Subject: conformance.Subject{
+			Name: name, Module: "github.com/goairlock/airlock/executors/work", Backend: "redis",
+			Settings: map[string]string{"library": "gocraft/work v0.5.1"},
+		},
+		RetryWithin:  90 * time.Second, // the library's own schedule: 16 s to 76 s before the first retry
+		RewritesJSON: opts.PlainArgs,
+		New: func(t conformance.T, s conformance.Setup) conformance.System {
+			return system(t, plain(t, addr), s, opts)
+		},
+		Native: &conformance.Native{
+			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
+				var pools cleanups
+				defer pools.run()
+				var args work.Q
+				if err := json.Unmarshal(payload, &args); err != nil {
+					return err
+				}
+				_, err := work.NewEnqueuer(namespace, plain(&pools, addr)).Enqueue(task, args)
+				return err
+			},
+			Consume: func(ctx context.Context, namespace string) (string, []byte, error) {
+				var pools cleanups
+				defer pools.run()
+				return consume(ctx, plain(&pools, addr), namespace)
+			},
+		},
+	}
+	for _, g := range []struct{ name, id, message, payload string }{
+		{"exact", "golden-1", `{"name":"conformance.golden","id":"golden-1","t":1,"args":{"airlock":"{\"v\":1,\"headers\":{\"Color\":\"red\"}}","airlock_payload":"{\"a\": [1]}"}}`, `{"a": [1]}`},
+		{"base64", "golden-2", `{"name":"conformance.golden","id":"golden-2","t":1,"args":{"airlock":"{\"v\":1,\"headers\":{\"Color\":\"red\"}}","airlock_base64":"/wA="}}`, "\xff\x00"},
+		{"plain", "golden-3", `{"args":{"a":[1],"airlock":"{\"v\":1,\"headers\":{\"Color\":\"red\"},\"later\":5}"},"id":"golden-3","name":"conformance.golden","t":1}`, `{"a":[1]}`},
+	} {
+		h.Golden = append(h.Golden, conformance.Golden{
+			Name: g.name, ID: g.id, Payload: []byte(g.payload), Headers: map[string]string{"Color": "red"},
+			Put: func(_ context.Context, namespace string) error {
+				var pools cleanups
+				defer pools.run()
+				return put(plain(&pools, addr), namespace, "conformance.golden", g.message)
+			},
+		})
+	}
+	return h
+}
+
+func put(rdb *redis.Pool, namespace, name, message string) error {
+	conn := rdb.Get()
+	defer conn.Close()
+	_, err := conn.Do("SADD", namespace+":known_jobs", name)
+	_, pushed := conn.Do("LPUSH", namespace+":jobs:"+name, message)
+	return errors.Join(err, pushed)
+}
+
+// cleanups is a cleaner for a function.
+type cleanups []func()
+
+func (c *cleanups) Cleanup(f func()) { *c = append(*c, f) }
+
+func (c *cleanups) run() {
+	for _, f := range *c {
+		f()
+	}
+}
+
+func system(t conformance.T, rdb *redis.Pool, s conformance.Setup, opts workexec.Options) conformance.System {
+	opts.Namespace = s.Namespace
+	exec, err := workexec.New(rdb, &opts)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	slots := s.Slots
+	if slots == 0 {
+		slots = 8
+	}
+	queues := s.Queues
+	if len(queues) == 0 {
+		queues = []string{""}
+	}
+	var workers []*workexec.Worker
+	for _, queue := range queues {
+		pool := work.NewWorkerPool(struct{}{}, uint(slots), workexec.Namespace(s.Namespace, queue), rdb)
+		worker, err := workexec.Register(pool, s.Registry, &workexec.WorkerOptions{Lanes: opts.Lanes, Logger: quiet})
+		if err != nil {
+			t.Fatalf("Register: %v", err)
+		}
+		workers = append(workers, worker)
+	}
+	start := func(context.Context) error {
+		for _, worker := range workers {
+			worker.Start()
+		}
+		return nil
+	}
+	stop := func(ctx context.Context) error {
+		ends := make(chan error)
+		for _, worker := range workers {
+			go func() { ends <- worker.Stop(ctx) }()
+		}
+		var errs []error
+		for range workers {
+			errs = append(errs, <-ends)
+		}
+		return errors.Join(errs...)
+	}
+	t.Cleanup(func() { _ = stop(context.Background()) })
+	sys := conformance.System{
+		Exec: exec.Execute, Caps: exec.Capabilities(), Stop: stop,
+		Stored: func(context.Context) ([]conformance.Record, error) { return records(rdb, s.Namespace, queues) },
+		Corrupt: func(_ context.Context, task string) error {
+			return put(rdb, s.Namespace, task, `{"name":"`+task+`","id":"corrupt","t":1,"args":{"airlock":"{"}}`)
+		},
+	}
+	if len(workers) == 1 {
+		sys.Slots = slots
+	}
+	if s.Paused {
+		sys.Start = start
+	} else if err := start(context.Background()); err != nil {
+		t.Fatalf("Start: %v", err)
+	}
+	return sys
+}
+
+// records are what lies in Redis.
+func records(rdb *redis.Pool, namespace string, queues []string) ([]conformance.Record, error) {
+	states := map[string]conformance.RecordState{
+		"waiting": conformance.Waiting, "scheduled": conformance.Waiting, "retry": conformance.Waiting,
+		"running": conformance.Running, "dead": conformance.Buried,
+	}
+	var all []conformance.Record
+	for _, queue := range slices.Compact(slices.Sorted(slices.Values(append([]string{""}, queues...)))) {
+		jobs, err := jobsIn(rdb, workexec.Namespace(namespace, queue))
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range jobs {
+			all = append(all, conformance.Record{ID: s.ID, Task: s.Name, State: states[s.place]})
+		}
+	}
+	return all, nil
+}
+
+// consume takes one job with a pool that knows nothing of airlock.
+func consume(ctx context.Context, rdb *redis.Pool, namespace string) (task string, payload []byte, err error) {
+	got := make(chan *work.Job, 1)
+	pool := work.NewWorkerPool(struct{}{}, 1, namespace, rdb)
+	for _, name := range []string{"conformance.job", "conformance.raw"} {
+		pool.Job(name, func(job *work.Job) error {
+			select {
+			case got <- job:
+				return nil
+			default:
+				return errDeclined // it was to be one
+			}
+		})
+	}
+	pool.Start()
+	defer pool.Stop()
+	select {
+	case job := <-got:
+		payload, err := workexec.Payload(job)
+		return job.Name, payload, err
+	case <-ctx.Done():
+		return "", nil, ctx.Err()
+	}
+}

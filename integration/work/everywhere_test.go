@@ -1,0 +1,81 @@
+package work_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	workexec "github.com/goairlock/airlock/executors/work"
+)
+
+// everywhere lists what must hold on every Redis.
+var everywhere = []struct {
+	behaviour string
+	opts      workexec.Options
+	check     func(*world)
+}{
+	{"a batch is one script for each 1000 and keeps its order", workexec.Options{}, batchIsOneScript},
+	{"large payloads are cut into chunks", workexec.Options{}, largePayloadsAreCutIntoChunks},
+	{"one intent takes the library's own round trips", workexec.Options{}, oneIntentTakesTheLibrarysRoundTrips},
+	{"names are announced again to a Redis that has lost them", workexec.Options{}, namesAreKeptKnown},
+	{"a batch of many queues is stored in each", workexec.Options{}, batchOfManyQueues},
+	{"queues of any name collide with nothing", workexec.Options{}, queueNamesCollideWithNothing},
+	{"a key of another type leaves no marker and no lock behind", workexec.Options{}, wrongTypesLeaveNothingBehind},
+	{"what is stored is what was asked for", workexec.Options{}, whatIsStored},
+	{"arguments are exact through schedule and retries", workexec.Options{}, exactArguments},
+	{"plain arguments reach handlers that were there before", workexec.Options{PlainArgs: true}, plainArguments},
+	{"each intent has an outcome of its own", workexec.Options{}, outcomesAreTold},
+	{"the same intent again is no second job", workexec.Options{}, sameIntentAgain},
+	{"an ID lives for its window, counted from when the job is due", workexec.Options{}, idLivesForItsWindow},
+	{"a delay is never early", workexec.Options{}, delayIsNeverEarly},
+	{"a backoff is never early", workexec.Options{}, backoffIsNeverEarly},
+	{"a time-out is kept, and none is none", workexec.Options{}, timeouts},
+	{"a deadline is kept", workexec.Options{}, deadlines},
+	{"max attempts count runs, beyond the library's limit too", workexec.Options{}, maxAttempts},
+	{"a snooze costs no attempt", workexec.Options{}, snoozes},
+	{"a panic and a Goexit are failed attempts", workexec.Options{}, panics},
+	{"an error that is not UTF-8 is stored", workexec.Options{}, errorsThatAreNotUTF8},
+	{"a message that cannot be understood is dead", workexec.Options{}, poisonIsDead},
+	{"a name that another pool does not know is brought back", workexec.Options{}, unknownNamesAreBroughtBack},
+	{"a job that nobody has got is put back at Stop", workexec.Options{}, strandedJobsArePutBack},
+	{"Stop waits no longer than its context", workexec.Options{}, stopWaitsNoLongerThanItsContext},
+	{"Stop begins no further job", workexec.Options{}, stopBeginsNothing},
+	{"a unique key holds until its job has finished", workexec.Options{}, uniqueUntilFinished},
+	{"a unique key is leaked by no native worker and no deletion", workexec.Options{}, uniqueIsLeakedByNobody},
+	{"a unique key and an ID hold beside each other", workexec.Options{}, uniqueAndID},
+	{"locks are released, of rewritten jobs too", workexec.Options{}, locksAreReleased},
+	{"one of many racing for a unique key wins", workexec.Options{}, uniqueRace},
+	{"lanes rank jobs", workexec.Options{Lanes: true}, lanesRank},
+	{"an ID and a unique key count across lanes", workexec.Options{Lanes: true}, idsAcrossLanes},
+	{"a native handler works our job", workexec.Options{}, nativeHandlerWorksOurJob},
+	{"a native producer feeds our handler", workexec.Options{}, nativeProducerFeedsOurHandler},
+	{"a native job keeps the library's limit and schedule", workexec.Options{}, nativeJobsKeepTheLibrarysLimit},
+	{"native handlers work beside ours", workexec.Options{}, nativeHandlersBesideOurs},
+	{"middleware that refuses is a failure", workexec.Options{}, middlewareThatRefusesIsAFailure},
+	{"a context that is done sends nothing", workexec.Options{}, doneContextSendsNothing},
+	{"the library's client sees queue, state and payload", workexec.Options{}, clientSees},
+}
+
+// checkEverywhere runs everything on the Redis that open connects to.
+func checkEverywhere(t *testing.T, real bool, open func(t *testing.T) *redis.Pool) {
+	world := func(t *testing.T, n int, opts workexec.Options) *world {
+		w := setup(t, open(t), fmt.Sprintf("ns%d-%d", n, time.Now().UnixNano()), opts)
+		w.real = real
+		return w
+	}
+	// Alone, for all users of a Redis share its scripts.
+	t.Run("a lost script cache costs no intent", func(t *testing.T) { lostScriptCache(world(t, -1, workexec.Options{})) })
+	for i, c := range everywhere {
+		t.Run(c.behaviour, func(t *testing.T) {
+			t.Parallel()
+			c.check(world(t, i, c.opts))
+		})
+	}
+}
+
+func TestOnEmbeddedRedis(t *testing.T) {
+	t.Parallel()
+	checkEverywhere(t, false, embedded)
+}

@@ -1,0 +1,155 @@
+package work_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/gocraft/work"
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/goairlock/airlock/core"
+	workexec "github.com/goairlock/airlock/executors/work"
+)
+
+// unknownNamesAreBroughtBack is about producers that are deployed before their workers: any pool of the namespace puts a due
+// job among the dead if it does not know its name.
+func unknownNamesAreBroughtBack(w *world) {
+	w.serveNative("test.native", func(*work.Job) error { return nil })
+	stranger, err := core.DeclareTask[string]("test.stranger").Intent("", core.ID("nobodys"), soon)
+	w.must(err)
+	w.want("accepted, accepted, accepted", w.intent("early", core.ID("early"), soon, core.Header("H", "v")), stranger,
+		w.intent("waits", core.ID("waits")))
+	w.awaitPlace("early", "dead") // before our worker is there
+	w.awaitPlace("nobodys", "dead")
+	w.do("ZADD", "dead", 1, `{"name":"test.work","id":"other","t":1,"args":null,"fails":4,"err":"another error"}`)
+	w.serve(func(ctx context.Context, arg string) error {
+		if job, _ := core.JobFrom(ctx); arg == "early" && job.Headers.Get("H") != "v" {
+			w.Errorf("job %+v", job)
+		}
+		return nil
+	})
+	w.await(2)
+	w.awaitPlace("early", "gone")
+	for range 3 { // and while it runs: which pool moves a job is a matter of luck
+		w.want("accepted, accepted, accepted", w.batch(0, 3, soon)...)
+	}
+	for _, r := range w.await(11) {
+		if r.job.Attempt != 1 {
+			w.Errorf("%+v", r)
+		}
+	}
+	if w.find("nobodys").place != "dead" || w.find("other").place != "dead" {
+		w.Error("a job that is not ours was brought back")
+	}
+}
+
+// strandedJobsArePutBack is about a fetch whose answer never came: the job is in the hands of a pool whose workers do not know.
+func strandedJobsArePutBack(w *world) {
+	pool := w.pool("", 1)
+	pool.Job("test.native", func(*work.Job) error { return nil })
+	worker, err := workexec.Register(pool, w.registry(succeed), &workexec.WorkerOptions{Logger: quiet})
+	w.must(err)
+	worker.Start()
+	var id string
+	w.eventually("the pool is announced", func() bool {
+		ids, err := redis.Strings(w.do("SMEMBERS", "worker_pools"), nil)
+		w.must(err)
+		if len(ids) == 1 {
+			id = ids[0]
+		}
+		return id != ""
+	})
+	for _, name := range []string{"test.work", "test.native"} {
+		w.do("SADD", "known_jobs", name)
+		w.do("LPUSH", "jobs:"+name+":"+id+":inprogress", `{"name":"`+name+`","id":"`+name+`","t":1,"args":{"airlock_payload":"\"a\""}}`)
+		w.do("INCR", "jobs:"+name+":lock")
+	}
+	w.do("LPUSH", "jobs:test.work:"+id+":inprogress", `{no job`)
+	w.must(worker.Stop(w.ctx))
+	if a, b := w.find("test.work").place, w.find("test.native").place; a != "waiting" || b != "waiting" {
+		w.Errorf("the jobs are %s and %s", a, b)
+	}
+	dead := 0
+	for _, s := range w.jobs(w.ns) {
+		if s.place == "dead" && strings.Contains(s.LastErr, "no job") && s.ID != "" {
+			dead++
+			payload, err := workexec.Payload(&s.Job)
+			w.must(err)
+			if string(payload) != `{no job` {
+				w.Errorf("buried as %q", payload)
+			}
+		}
+	}
+	if dead != 1 {
+		w.Errorf("%d messages are buried, want 1", dead)
+	}
+	if lock, _ := redis.Int(w.do("GET", "jobs:test.native:lock"), nil); lock != 0 {
+		w.Errorf("the lock that counts running jobs is at %d", lock)
+	}
+	w.serve(succeed)
+	if r := w.await(1)[0]; r.job.ID != "test.work" {
+		w.Errorf("%+v", r)
+	}
+}
+
+// stopWaitsNoLongerThanItsContext: the library's own Stop waits for ever and cuts off nothing.
+func stopWaitsNoLongerThanItsContext(w *world) {
+	cause := make(chan error, 1)
+	first := w.serve(func(ctx context.Context, arg string) error {
+		<-ctx.Done()
+		cause <- context.Cause(ctx)
+		return errors.New("query cancelled") // not the context's own error
+	})
+	w.want("accepted", w.intent("long", core.ID("x"), core.MaxAttempts(1), core.Unique("k")))
+	w.await(1)
+	ctx, cancel := context.WithTimeout(w.ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := first.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		w.Errorf("Stop: %v", err)
+	}
+	if err := <-cause; !errors.Is(err, workexec.ErrStopped) {
+		w.Errorf("cause %v", err)
+	}
+	w.must(first.Stop(w.ctx))
+	w.want("duplicate", w.intent("second", core.Unique("k")))
+	first.Start() // does nothing any more
+	w.serve(succeed)
+	if r := w.await(2)[1]; r.job.ID != "x" || r.job.Attempt != 1 {
+		w.Errorf("the job that was cut off runs as %+v", r)
+	}
+}
+
+// stopBeginsNothing: a worker of the library's may fetch a further job after it was told to stop.
+func stopBeginsNothing(w *world) {
+	open, began := make(chan struct{}), make(chan struct{}, 1)
+	worker := w.serve(func(_ context.Context, arg string) error {
+		if arg == "gate" {
+			began <- struct{}{}
+			<-open
+		}
+		return nil
+	})
+	for range 4 {
+		w.want("accepted", w.intent("gate"))
+		<-began
+	}
+	w.must(w.exec.Execute(w.ctx, w.batch(0, 200)...))
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	if err := worker.Stop(ctx); err == nil {
+		w.Error("Stop says nothing of four jobs that run")
+	}
+	close(open)
+	w.must(worker.Stop(w.ctx))
+	if n := len(w.await(4)); n != 4 {
+		w.Errorf("%d jobs were begun after Stop", n-4)
+	}
+	w.serve(succeed)
+	for _, r := range w.await(204)[4:] {
+		if r.job.Attempt != 1 {
+			w.Fatalf("%+v", r)
+		}
+	}
+}
