@@ -109,7 +109,7 @@ func stopWaitsNoLongerThanItsContext(w *world) {
 	if err := first.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		w.Errorf("Stop: %v", err)
 	}
-	if err := <-cause; !errors.Is(err, workexec.ErrStopped) {
+	if err := receive(w, cause); !errors.Is(err, workexec.ErrStopped) {
 		w.Errorf("cause %v", err)
 	}
 	w.must(first.Stop(w.ctx))
@@ -133,7 +133,7 @@ func stopBeginsNothing(w *world) {
 	})
 	for range 4 {
 		w.want("accepted", w.intent("gate"))
-		<-began
+		receive(w, began)
 	}
 	w.must(w.exec.Execute(w.ctx, w.batch(0, 200)...))
 	ctx, cancel := context.WithCancel(w.ctx)

@@ -57,7 +57,7 @@ func largestPayload(w *world) {
 		in, err := large.Intent([]byte(`"`+text+`"`), core.ID(id))
 		w.must(err)
 		w.want("accepted", in)
-		<-done
+		receive(w, done)
 	}
 }
 

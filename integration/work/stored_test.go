@@ -115,14 +115,15 @@ func exactArguments(w *world) {
 		return
 	}
 	// The library by itself, as a witness that there is something to be exact about.
-	_, err = work.NewEnqueuer(w.ns, w.rdb).EnqueueIn("test.native", 0, work.Q{"id": 9007199254740993, "none": []int{}})
+	alone := setup(w.T, w.rdb, w.ns+"-native", workexec.Options{})
+	_, err = work.NewEnqueuer(alone.ns, w.rdb).EnqueueIn("test.native", 0, work.Q{"id": 9007199254740993, "none": []int{}})
 	w.must(err)
 	native := make(chan string, 1)
-	w.serveNative("test.native", func(job *work.Job) error {
+	alone.serveNative("test.native", func(job *work.Job) error {
 		native <- string(must(json.Marshal(job.Args)))
 		return nil
 	})
-	if args := <-native; args != `{"id":9007199254741000,"none":{}}` {
+	if args := receive(w, native); args != `{"id":9007199254741000,"none":{}}` {
 		w.Errorf("Redis no longer damages what it is told: %s", args)
 	}
 }
@@ -153,7 +154,7 @@ func plainArguments(w *world) {
 		in, err := orders.Intent(order{UserID: 12345678901234, Note: "a/b <é>"}, opts...)
 		w.must(err)
 		w.want("accepted", in)
-		if got := <-native; got != `12345678901234 a/b <é> <nil> <nil> <nil> {12345678901234 a/b <é> []}` {
+		if got := receive(w, native); got != `12345678901234 a/b <é> <nil> <nil> <nil> {12345678901234 a/b <é> []}` {
 			w.Errorf("%v: the native handler has %s", opts, got)
 		}
 	}

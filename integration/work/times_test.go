@@ -66,7 +66,7 @@ func timeouts(w *world) {
 	}
 	for n, d := range []time.Duration{50 * time.Millisecond, time.Second} {
 		w.want("accepted", w.intent("limited", core.Timeout(d), core.MaxAttempts(1)))
-		if err := <-limited; !errors.Is(err, context.DeadlineExceeded) {
+		if err := receive(w, limited); !errors.Is(err, context.DeadlineExceeded) {
 			w.Errorf("cause %v", err)
 		}
 		if r := w.await(n + 2)[n+1]; r.limit.Sub(r.began) > d {

@@ -82,7 +82,7 @@ func nativeHandlerWorksOurJob(w *world) {
 		return nil
 	})
 	w.want("accepted", w.intent("a", core.ID("x"), core.Header("Trace", "t1")))
-	if job := <-got; job != `test.work "a" <nil> x "a" <nil>` {
+	if job := receive(w, got); job != `test.work "a" <nil> x "a" <nil>` {
 		w.Errorf("the native handler got %s", job)
 	}
 	w.awaitPlace("x", "gone")
@@ -107,12 +107,12 @@ func nativeProducerFeedsOurHandler(w *world) {
 	native := work.NewEnqueuer(workexec.Namespace(w.ns, "mail"), w.rdb)
 	_, err = native.Enqueue("test.order", work.Q{"id": 9007199254740993})
 	w.must(err)
-	if o := <-got; o.ID != 9007199254740993 {
+	if o := receive(w, got); o.ID != 9007199254740993 {
 		w.Errorf("order %d: the library's float64 has come through", o.ID)
 	}
 	job, err := native.EnqueueUnique("test.order", work.Q{"id": 7})
 	w.must(err)
-	if o := <-got; job == nil || o.ID != 7 {
+	if o := receive(w, got); job == nil || o.ID != 7 {
 		w.Errorf("order %d", o.ID)
 	}
 }
@@ -148,7 +148,7 @@ func nativeHandlersBesideOurs(w *world) {
 	job, err := work.NewEnqueuer(w.ns, w.rdb).Enqueue("test.native", nil)
 	w.must(err)
 	w.want("accepted", w.intent("ours"))
-	if got := <-native; got != job.ID {
+	if got := receive(w, native); got != job.ID {
 		w.Errorf("the native handler got %s", got)
 	}
 	if runs := w.await(1); len(runs) != 1 || runs[0].arg != "ours" {

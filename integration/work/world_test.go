@@ -188,6 +188,17 @@ func (w *world) await(n int) []run {
 	}
 }
 
+// receive waits for what a handler sends.
+func receive[T any](w *world, from <-chan T) (v T) {
+	w.Helper()
+	select {
+	case v = <-from:
+	case <-w.ctx.Done():
+		w.Fatal("a handler was not called")
+	}
+	return v
+}
+
 // eventually waits until cond holds for what is stored.
 func (w *world) eventually(what string, cond func() bool) {
 	w.Helper()
