@@ -216,7 +216,7 @@ func numbers(p *probe) {
 	if p.h.RewritesJSON { // a jsonb column has no negative zero
 		bodies = slices.DeleteFunc(bodies, func(b string) bool { return b == "-0" })
 	}
-	s.arriveJSON(false, bodies...)
+	s.arriveJSON(p.h.RefusesJSON, bodies...)
 }
 
 func unicode(p *probe) {
@@ -248,7 +248,7 @@ func nesting(p *probe) {
 
 func sameText(p *probe) {
 	s := p.open(Setup{})
-	s.arrive(false, []byte(`{"z": 1, "a":2,  "m":{"b":[1 , 2],"a":null}}`), []byte("{\"a\":1,\n\t\"a\":2}"), []byte(` [1, 2 ,3] `))
+	s.arrive(p.h.RefusesJSON, []byte(`{"z": 1, "a":2,  "m":{"b":[1 , 2],"a":null}}`), []byte("{\"a\":1,\n\t\"a\":2}"), []byte(` [1, 2 ,3] `))
 }
 
 func badUTF8(p *probe) {

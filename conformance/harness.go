@@ -64,6 +64,10 @@ type Harness struct {
 	// bytes: a jsonb column. The report shows it.
 	RewritesJSON bool
 
+	// RefusesJSON says that JSON which the backend would alter beyond that, such as
+	// numbers of many digits, is refused as ErrInvalid. The report shows it.
+	RefusesJSON bool
+
 	// RecoversWithin bounds the time after which a job is run again whose worker
 	// was killed; 0 is 5 seconds.
 	RecoversWithin time.Duration
