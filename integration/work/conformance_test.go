@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,10 +38,12 @@ func harness(name, addr string, opts workexec.Options) conformance.Harness {
 			Name: name, Module: "github.com/goairlock/airlock/executors/work", Backend: "redis",
 			Settings: map[string]string{"library": "gocraft/work v0.5.1"},
 		},
-		RetryWithin:  90 * time.Second, // the library's own schedule: 16 s to 76 s before the first retry
-		RewritesJSON: opts.PlainArgs,
+		RetryWithin:    90 * time.Second, // the library's own schedule: 16 s to 76 s before the first retry
+		RecoversWithin: 20 * time.Second, // a pool looks for dead ones 10 s after its start
+		RewritesJSON:   opts.PlainArgs,
+		RefusesJSON:    opts.PlainArgs,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			return system(t, plain(t, addr), s, opts)
+			return system(t, addr, s, opts)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -95,7 +99,9 @@ func (c *cleanups) run() {
 	}
 }
 
-func system(t conformance.T, rdb *redis.Pool, s conformance.Setup, opts workexec.Options) conformance.System {
+func system(t conformance.T, addr string, s conformance.Setup, opts workexec.Options) conformance.System {
+	rdb, wire := plain(t, addr), &wire{}
+	workers := workers{rdb: wire.pool(t, addr)}
 	opts.Namespace = s.Namespace
 	exec, err := workexec.New(rdb, &opts)
 	if err != nil {
@@ -109,49 +115,110 @@ func system(t conformance.T, rdb *redis.Pool, s conformance.Setup, opts workexec
 	if len(queues) == 0 {
 		queues = []string{""}
 	}
-	var workers []*workexec.Worker
 	for _, queue := range queues {
-		pool := work.NewWorkerPool(struct{}{}, uint(slots), workexec.Namespace(s.Namespace, queue), rdb)
+		pool := work.NewWorkerPool(struct{}{}, uint(slots), workexec.Namespace(s.Namespace, queue), workers.rdb)
 		worker, err := workexec.Register(pool, s.Registry, &workexec.WorkerOptions{Lanes: opts.Lanes, Logger: quiet})
 		if err != nil {
 			t.Fatalf("Register: %v", err)
 		}
-		workers = append(workers, worker)
+		workers.all = append(workers.all, worker)
 	}
-	start := func(context.Context) error {
-		for _, worker := range workers {
-			worker.Start()
-		}
-		return nil
-	}
-	stop := func(ctx context.Context) error {
-		ends := make(chan error)
-		for _, worker := range workers {
-			go func() { ends <- worker.Stop(ctx) }()
-		}
-		var errs []error
-		for range workers {
-			errs = append(errs, <-ends)
-		}
-		return errors.Join(errs...)
-	}
-	t.Cleanup(func() { _ = stop(context.Background()) })
+	t.Cleanup(func() { _ = workers.stop(context.Background()) })
 	sys := conformance.System{
-		Exec: exec.Execute, Caps: exec.Capabilities(), Stop: stop,
+		Exec: exec.Execute, Caps: exec.Capabilities(), Stop: workers.stop,
 		Stored: func(context.Context) ([]conformance.Record, error) { return records(rdb, s.Namespace, queues) },
 		Corrupt: func(_ context.Context, task string) error {
 			return put(rdb, s.Namespace, task, `{"name":"`+task+`","id":"corrupt","t":1,"args":{"airlock":"{"}}`)
 		},
 	}
-	if len(workers) == 1 {
+	if len(workers.all) == 1 {
 		sys.Slots = slots
+		sys.Kill = func() error {
+			wire.cut()
+			return forget(rdb, s.Namespace)
+		}
 	}
 	if s.Paused {
-		sys.Start = start
-	} else if err := start(context.Background()); err != nil {
-		t.Fatalf("Start: %v", err)
+		sys.Start = func(context.Context) error { workers.start(); return nil }
+	} else {
+		workers.start()
 	}
 	return sys
+}
+
+// workers are those of several queues.
+type workers struct {
+	rdb *redis.Pool
+	all []*workexec.Worker
+}
+
+func (w *workers) start() {
+	for _, worker := range w.all {
+		worker.Start()
+	}
+}
+
+func (w *workers) stop(ctx context.Context) error {
+	ends := make(chan error)
+	for _, worker := range w.all {
+		go func() { ends <- worker.Stop(ctx) }()
+	}
+	var errs []error
+	for range w.all {
+		errs = append(errs, <-ends)
+	}
+	return errors.Join(errs...)
+}
+
+// A wire is a worker's way to Redis. Once it is cut the worker is dead, as far as anybody can see.
+type wire struct {
+	mu    sync.Mutex
+	ended bool       // guarded by mu
+	conns []net.Conn // guarded by mu
+}
+
+func (w *wire) pool(t cleaner, addr string) *redis.Pool {
+	dial := redis.DialContextFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.ended {
+			return nil, errors.Join(errCut, conn.Close())
+		}
+		w.conns = append(w.conns, conn)
+		return conn, nil
+	})
+	rdb := &redis.Pool{MaxIdle: 20, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		return redis.DialContext(ctx, "tcp", addr, dial)
+	}}
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+var errCut = errors.New("the worker is dead")
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	for _, conn := range w.conns {
+		_ = conn.Close()
+	}
+}
+
+// forget makes the last signs of life of a namespace's pools old ones.
+func forget(rdb *redis.Pool, namespace string) error {
+	conn := rdb.Get()
+	defer conn.Close()
+	ids, err := redis.Strings(conn.Do("SMEMBERS", namespace+":worker_pools"))
+	for _, id := range ids {
+		_, set := conn.Do("HSET", namespace+":worker_pools:"+id, "heartbeat_at", 1)
+		err = errors.Join(err, set)
+	}
+	return err
 }
 
 // records are what lies in Redis.

@@ -92,7 +92,7 @@ func TestConformanceOnRedis(t *testing.T) {
 
 func TestConformanceOnRedisWithLanes(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
-	conformance.Run(t, harness("work-lanes", server.Addr(), workexec.Options{Lanes: true, IDWindow: 2 * time.Second}))
+	conformance.Run(t, harness("work-lanes", server.Addr(), workexec.Options{Lanes: true, IDWindow: 10 * time.Second}))
 }
 
 func TestConformanceOnRedisWithPlainArgs(t *testing.T) {
