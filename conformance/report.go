@@ -128,7 +128,7 @@ func newReport(h *Harness, seed uint64) *Report {
 		Env: Env{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Seed: seed},
 		Harness: map[string]any{
 			"scale": h.scale(), "settle": h.Settle.String(), "skew": h.Skew.String(), "rewritesJSON": h.RewritesJSON,
-			"refusesJSON": h.RefusesJSON, "inBubble":    h.InBubble, "waivers": len(h.Waivers),
+			"refusesJSON": h.RefusesJSON, "inBubble": h.InBubble, "waivers": len(h.Waivers),
 		},
 	}
 }

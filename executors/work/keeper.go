@@ -200,13 +200,14 @@ func (w *Worker) inProgress(name string) string {
 // the dead if it is none.
 func (w *Worker) release(conn redis.Conn, name, text string) error {
 	list, what, buried := w.in.namespace+"jobs:"+name, "job put back, no worker has run it", []byte(nil)
-	if json.Unmarshal([]byte(text), new(work.Job)) != nil {
+	var job work.Job
+	if json.Unmarshal([]byte(text), &job) != nil {
 		what, buried = "message is dead, it is no job", grave(name, text)
 	}
 	moved, err := redis.Int(releaseScript.Do(conn, w.inProgress(name), list, list+":lock", list+":lock_info", w.in.namespace+"dead",
 		text, w.in.id, buried, time.Now().Unix()))
 	if err == nil && moved == 1 {
-		w.log.LogAttrs(context.Background(), slog.LevelWarn, "airlock: work: "+what, slog.String("name", name))
+		w.log.LogAttrs(context.Background(), slog.LevelWarn, "airlock: work: "+what, slog.String("job", job.ID), slog.String("name", name))
 	}
 	return err
 }

@@ -1,0 +1,292 @@
+package work_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/gomodule/redigo/redis"
+
+	"github.com/goairlock/airlock/conformance/faultproxy"
+	"github.com/goairlock/airlock/core"
+	workexec "github.com/goairlock/airlock/executors/work"
+)
+
+// faulty is a world whose executor is behind a proxy, with one connection that is open.
+type faulty struct {
+	*world
+	proxy *faultproxy.Proxy
+}
+
+func setupFaulty(t *testing.T) *faulty {
+	t.Helper()
+	m := miniredis.RunT(t)
+	proxy, err := faultproxy.New(m.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	f := &faulty{world: setup(t, plain(t, proxy.Addr()), "faulty", workexec.Options{}), proxy: proxy}
+	f.warm()
+	f.world.rdb = plain(t, m.Addr()) // to look at what is stored
+	return f
+}
+
+// warm makes sure that the executor has a connection and Redis the script, so that a fault hits the jobs.
+func (f *faulty) warm() {
+	f.Helper()
+	f.eventually("the executor is connected", func() bool {
+		err := f.exec.Execute(f.ctx, f.intent("warm", core.Queue("warm")))
+		return err == nil
+	})
+}
+
+func (f *faulty) wantAll(want string, intents []core.Intent, got string, err error) {
+	f.Helper()
+	if strings.Count(got, want) != len(intents) || strings.Count(got, ",") != len(intents)-1 {
+		f.Errorf("%s, want %s: %v", got, want, err)
+	}
+}
+
+func TestARefusedConnectionIsNotSent(t *testing.T) {
+	t.Parallel()
+	f := setupFaulty(t)
+	f.proxy.Down()
+	for _, intents := range [][]core.Intent{f.batch(0, 1), f.batch(0, 3), f.batch(0, 1001), {f.intent("u", core.Unique("k"))}} {
+		// The idle connection is broken: what was sent on it may have arrived.
+		f.eventually("the broken connection is gone", func() bool {
+			err := f.exec.Execute(f.ctx, f.intent("", core.Queue("warm")))
+			return errors.Is(err, core.ErrUnavailable)
+		})
+		got, err := f.states(intents...)
+		f.wantAll("not sent", intents, got, err)
+		if !errors.Is(err, core.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+	}
+	f.must(f.proxy.Up())
+	f.warm()
+	f.want("accepted", f.intent("again"))
+	if got := f.waiting(""); len(got) != 1 {
+		t.Errorf("stored are %v", got)
+	}
+}
+
+func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
+	t.Parallel()
+	f := setupFaulty(t)
+	single, many := f.batch(0, 1), append(f.batch(1, 5), f.intent("chosen", core.ID("x")))
+	unique := []core.Intent{f.intent("unique", core.Unique("k"))}
+	for _, intents := range [][]core.Intent{single, many, unique} {
+		f.warm()
+		lost := f.proxy.Stats().LostReplyBytes
+		f.proxy.LoseReplies()
+		type answer struct {
+			states string
+			err    error
+		}
+		result := make(chan answer, 1)
+		go func() { got, err := f.states(intents...); result <- answer{got, err} }()
+		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		f.proxy.Reset()
+		a := <-result
+		f.wantAll("unknown", intents, a.states, a.err)
+		if !errors.Is(a.err, core.ErrUnknownOutcome) || errors.Is(a.err, core.ErrNotSent) {
+			t.Errorf("%v", a.err)
+		}
+		f.must(f.proxy.Heal())
+	}
+	if got := f.waiting(""); len(got) != 1+5+1 { // the witness
+		t.Errorf("stored are %v", got)
+	}
+	f.warm()
+	f.want("accepted", single...)
+	f.want("accepted, accepted, accepted, accepted, duplicate", many...)
+	f.want("duplicate", unique...)
+	if got := f.waiting(""); len(got) != 1+5+1 {
+		t.Errorf("stored are %v", got)
+	}
+}
+
+func TestCancellingReturnsAtOnce(t *testing.T) {
+	t.Parallel()
+	f := setupFaulty(t)
+	closed := errors.New("the shop has closed")
+	many := f.batch(1, 1501) // the second script is never called
+	for _, intents := range [][]core.Intent{f.batch(0, 1), many} {
+		f.warm()
+		lost := f.proxy.Stats().LostReplyBytes
+		f.proxy.LoseReplies()
+		ctx, cancel := context.WithCancelCause(f.ctx)
+		result := make(chan error, 1)
+		go func() { result <- f.exec.Execute(ctx, intents...) }()
+		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		cancel(closed)
+		err := <-result // the connection itself waits for the test's whole patience
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, closed) || !errors.Is(err, core.ErrUnknownOutcome) {
+			t.Errorf("error %v", err)
+		}
+		for i, o := range core.OutcomesOf(err, intents) {
+			want := core.Unknown
+			if i >= 1000 {
+				want = core.NotSent
+			}
+			if o.State != want {
+				t.Fatalf("intent %d is %v, want %v", i, o.State, want)
+			}
+		}
+		f.must(f.proxy.Heal())
+	}
+	f.warm()
+	f.want("accepted", f.intent("again"))
+}
+
+func TestADeadlineEndsTheCall(t *testing.T) {
+	t.Parallel()
+	f := setupFaulty(t)
+	for range 20 {
+		f.warm()
+		f.proxy.LoseReplies()
+		ctx, cancel := context.WithTimeout(f.ctx, 5*time.Millisecond)
+		got, err := statesOf(ctx, f.exec.Execute, f.intent("a"))
+		if got == "accepted" || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", got, err)
+		}
+		cancel()
+		f.must(f.proxy.Heal())
+	}
+}
+
+func TestAConnectionThatKnowsNoContextIsLeftToItself(t *testing.T) {
+	t.Parallel()
+	f := setupFaulty(t)
+	released := make(chan struct{}, 10)
+	exec, err := workexec.New(&redis.Pool{Dial: func() (redis.Conn, error) {
+		conn, err := redis.Dial("tcp", f.proxy.Addr())
+		return &plainConn{conn, released}, err
+	}}, &workexec.Options{Namespace: f.ns})
+	f.must(err)
+	if got, err := statesOf(f.ctx, exec.Execute, f.batch(0, 3)...); got != "accepted, accepted, accepted" {
+		t.Errorf("%s: %v", got, err)
+	}
+	receive(f.world, released)
+	f.proxy.LoseReplies()
+	ctx, cancel := context.WithCancel(f.ctx)
+	go func() {
+		_ = f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > 0 })
+		cancel()
+	}()
+	if got, err := statesOf(ctx, exec.Execute, f.intent("cut")); got != "unknown" || !errors.Is(err, context.Canceled) {
+		t.Errorf("%s: %v", got, err)
+	}
+	f.must(f.proxy.Heal())
+	receive(f.world, released) // by the goroutine that went on
+}
+
+// plainConn has nothing but what redis.Conn asks for, like those of older tracing libraries.
+type plainConn struct {
+	redis.Conn
+	released chan<- struct{}
+}
+
+func (c *plainConn) Close() error {
+	c.released <- struct{}{}
+	return c.Conn.Close()
+}
+
+func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
+	t.Parallel()
+	f := setupFaulty(t)
+	for _, after := range []int64{1, 5_000, 50_000, 150_000} {
+		intents := f.batch(0, 2000)
+		f.warm()
+		f.proxy.CutAfter(after)
+		err := f.exec.Execute(f.ctx, intents...)
+		stored := map[string]bool{}
+		for _, s := range f.jobs(f.ns) {
+			stored[s.ID] = true
+		}
+		untrue := 0
+		for i, o := range core.OutcomesOf(err, intents) {
+			switch {
+			case o.State == core.Accepted && !stored[o.ID], o.State == core.NotSent && stored[o.ID]:
+				untrue++
+			case i >= 1000 && o.State != core.NotSent && after < 100_000, o.State == core.Rejected, o.State == core.Duplicate:
+				untrue++
+			}
+		}
+		if untrue > 0 || err == nil {
+			t.Errorf("cut after %d bytes: %d outcomes are not true: %v", after, untrue, err)
+		}
+		f.must(f.proxy.Heal())
+		f.warm()
+		f.must(f.exec.Execute(f.ctx, intents...))
+		if got := len(f.waiting("")); got != 2000 {
+			t.Errorf("%d of 2000 jobs are stored", got)
+		}
+		f.do("DEL", "jobs:test.work")
+	}
+}
+
+func TestWhatRedisRefusesIsNotSent(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"OOM command not allowed when used memory > 'maxmemory'.":                        "not sent",
+		"READONLY You can't write against a read only replica.":                          "not sent",
+		"LOADING Redis is loading the dataset in memory":                                 "not sent",
+		"NOAUTH Authentication required.":                                                "not sent",
+		"BUSY Redis is busy running a script.":                                           "not sent",
+		"ERR Error running script: WRONGTYPE in line 7":                                  "unknown",
+		"ERR unknown command 'EVALSHA', with args beginning with: 'abc' '2' 'my secret'": "unknown",
+	} {
+		t.Run(text[:5], func(t *testing.T) {
+			t.Parallel()
+			m := miniredis.RunT(t)
+			w := setup(t, plain(t, m.Addr()), "refused", workexec.Options{})
+			w.want("accepted", w.intent("warm"))
+			m.Server().SetPreHook(func(p *server.Peer, cmd string, _ ...string) bool {
+				if !strings.HasPrefix(strings.ToUpper(cmd), "EVAL") {
+					return false
+				}
+				p.WriteError(text)
+				return true
+			})
+			for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
+				got, err := w.states(intents...)
+				if strings.Count(got, want) != len(intents) || strings.Contains(err.Error(), "secret") {
+					t.Errorf("%s, want %s: %v", got, want, err)
+				}
+				var re redis.Error
+				if !errors.As(err, &re) {
+					t.Errorf("Redis's own error is not to be found: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestAPoolWithoutAConnectionToSpareIsNotSent(t *testing.T) {
+	t.Parallel()
+	for wait, want := range map[bool]error{false: redis.ErrPoolExhausted, true: context.DeadlineExceeded} {
+		m := miniredis.RunT(t)
+		rdb := &redis.Pool{MaxActive: 1, Wait: wait, Dial: func() (redis.Conn, error) { return redis.Dial("tcp", m.Addr()) }}
+		t.Cleanup(func() { _ = rdb.Close() })
+		w := setup(t, rdb, "exhausted", workexec.Options{})
+		taken := rdb.Get()
+		ctx, cancel := context.WithCancel(w.ctx)
+		if wait {
+			ctx, cancel = context.WithTimeout(w.ctx, 10*time.Millisecond)
+		}
+		got, err := statesOf(ctx, w.exec.Execute, w.batch(0, 2)...)
+		cancel()
+		if got != "not sent, not sent" || !errors.Is(err, want) || errors.Is(err, core.ErrUnavailable) {
+			t.Errorf("%s: %v", got, err)
+		}
+		w.must(taken.Close())
+		w.want("accepted, accepted", w.batch(0, 2)...)
+	}
+}
