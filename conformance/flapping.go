@@ -94,11 +94,12 @@ func (s *subject) slicedLine() {
 	}, func(now faultproxy.Stats) int64 { return now.Pieces })
 }
 
-// slowLine makes each direction take half a second, which no client may take
-// for the end of its backend.
+// slowLine makes a round trip take more than half a second, which no client may
+// take for the end of its backend. (A whole second is too much for some: nats.go
+// v1.55.0, jetstream/pull.go, gives up on FetchNoWait after that.)
 func (s *subject) slowLine() {
 	s.warm(func() []job { return s.makeN(3) })
-	s.onEachLine("slow", func(proxy *faultproxy.Proxy) { proxy.Delay(500 * time.Millisecond) }, func(m mode) {
+	s.onEachLine("slow", func(proxy *faultproxy.Proxy) { proxy.Delay(300 * time.Millisecond) }, func(m mode) {
 		jobs := s.makeN(map[mode]int{single: 1, batch: 10}[m])
 		s.accept(m, jobs...)
 		s.awaitRuns(jobs)
