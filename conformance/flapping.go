@@ -94,11 +94,12 @@ func (s *subject) slicedLine() {
 	}, func(now faultproxy.Stats) int64 { return now.Pieces })
 }
 
-// slowLine makes each direction take half a second, which no client may take
-// for the end of its backend.
+// slowLine makes a round trip take more than half a second, which no client may
+// take for the end of its backend. (A whole second is too much for some: nats.go
+// v1.55.0, jetstream/pull.go, gives up on FetchNoWait after that.)
 func (s *subject) slowLine() {
 	s.warm(func() []job { return s.makeN(3) })
-	s.onEachLine("slow", func(proxy *faultproxy.Proxy) { proxy.Delay(500 * time.Millisecond) }, func(m mode) {
+	s.onEachLine("slow", func(proxy *faultproxy.Proxy) { proxy.Delay(300 * time.Millisecond) }, func(m mode) {
 		jobs := s.makeN(map[mode]int{single: 1, batch: 10}[m])
 		s.accept(m, jobs...)
 		s.awaitRuns(jobs)
@@ -124,24 +125,36 @@ func (s *subject) onEachLine(what string, fault func(*faultproxy.Proxy), do func
 }
 
 // producers of the flapping check, and how many jobs each sends at most.
-const producers, mostEach = 8, 250
+const producers, mostEach = 8, 1000
 
 // flapping sends jobs while connections break in every way that there is. What
 // was not answered is sent again at the end; then everything must balance.
 func flapping(p *probe) {
 	s := p.faulty(Setup{Paused: p.caseOf == "stopped", Slots: 4})
 	s.warm(func() []job { return s.makeN(3) })
-	ctx, stop := context.WithTimeout(p.ctx, time.Duration(p.h.effort())*2*time.Second)
+	ctx, stop := context.WithCancel(p.ctx)
 	defer stop()
 	var faults sync.WaitGroup
-	faults.Go(func() { p.contain(func() { s.flap(ctx, s.sys.Proxy, false) }) })
+	var acked, unknown atomic.Int64
 	if s.sys.WorkerProxy != nil && p.caseOf == "running" && p.recoversSoon() {
-		faults.Go(func() { p.contain(func() { s.flap(ctx, s.sys.WorkerProxy, true) }) })
+		faults.Go(func() { p.contain(func() { s.flap(ctx, s.sys.WorkerProxy, true, func() {}) }) })
 	}
+	faults.Go(func() {
+		defer stop()
+		p.contain(func() {
+			n := 0
+			s.flap(ctx, s.sys.Proxy, false, func() {
+				before := acked.Load() // between two faults the executor is to come back
+				s.await(p.patience(), func() bool { return acked.Load() > before || ctx.Err() != nil })
+				if n++; n == p.rounds(12) {
+					stop()
+				}
+			})
+		})
+	})
 	var undecided [producers][]job
-	var unknown, acked atomic.Int64
 	p.together(producers, func(i int) {
-		for n := 0; ctx.Err() == nil && n < mostEach*p.h.effort(); {
+		for n := 0; ctx.Err() == nil && n < mostEach*p.h.effort(); p.sleep(20 * time.Millisecond) {
 			jobs := s.makeN(1 + n%4)
 			n += len(jobs)
 			c := s.begin(jobs...)
@@ -157,10 +170,13 @@ func flapping(p *probe) {
 					undecided[i] = append(undecided[i], jobs[k])
 				}
 			}
-			p.sleep(20 * time.Millisecond)
+			s.noted()
 		}
 	})
+	stop()
+	s.noted()
 	faults.Wait()
+	p.endIfDecided()
 	s.heal()
 	if s.remembers() {
 		for _, jobs := range undecided {
@@ -176,11 +192,19 @@ func flapping(p *probe) {
 	}
 }
 
-// flap breaks one connection again and again, in an order that the seed gives.
-func (s *subject) flap(ctx context.Context, proxy *faultproxy.Proxy, working bool) {
+// noted wakes those who wait for something to change.
+func (l *ledger) noted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.change()
+}
+
+// flap breaks one connection again and again, in an order that the seed gives,
+// and calls healed each time that it is whole again.
+func (s *subject) flap(ctx context.Context, proxy *faultproxy.Proxy, working bool, healed func()) {
 	p := s.p
-	pause := func(d time.Duration) {
-		timer := time.NewTimer(d)
+	pause := func() {
+		timer := time.NewTimer(100 * time.Millisecond)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -206,10 +230,11 @@ func (s *subject) flap(ctx context.Context, proxy *faultproxy.Proxy, working boo
 		case 5:
 			proxy.Delay(20 * time.Millisecond)
 		}
-		pause(100 * time.Millisecond)
+		pause()
 		if err := proxy.Heal(); err != nil {
 			p.broken("proxy: %v", err)
 		}
-		pause(100 * time.Millisecond)
+		healed()
+		pause()
 	}
 }

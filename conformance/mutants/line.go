@@ -45,7 +45,7 @@ var lineMutants = []Variant{
 	onLine("keys-per-connection", "F03", "forgets unique keys with the connection", lineBug{keysPerConnection: true}),
 	onLine("write-is-success", "F04", "takes a job for stored as soon as it is written", lineBug{writeIsSuccess: true}),
 	onLine("reads-once", "F04", "takes what one read gives for the whole answer", lineBug{readsOnce: true}),
-	onLine("hasty", "F04", "gives up on an answer after 900 ms", lineBug{timeout: 900 * time.Millisecond}).sometimes("F02", "F03", "F05"),
+	onLine("hasty", "F04", "gives up on an answer after 550 ms", lineBug{timeout: 550 * time.Millisecond}).sometimes("B05", "F01", "F02", "F03", "F05", "F07", "F11", "X02"),
 	onLine("commits-prefetched", "F05", "acknowledges all that it has fetched when it connects again", lineBug{prefetches: true}),
 	onLine("one-outcome-for-all", "B05", "says not sent of a whole call that broke off", lineBug{broken: func(out []core.Outcome, chunk int) {
 		for i := range out {
