@@ -27,24 +27,23 @@ func (e *Executor) dispatch(ctx context.Context, intents ...core.Intent) error {
 		return core.Combine([]core.Outcome{{ID: intents[0].ID, State: state, Err: err}})
 	}
 	out := core.OutcomesOf(nil, intents)
-	left, next := out, e.recordAhead(intents)
-	for len(intents) > 0 {
-		part := <-next
-		if rest := intents[part.intents:]; len(rest) > 0 {
+	for left, part := out, e.recordNext(intents); ; {
+		now, rest := intents[:part.intents], intents[part.intents:]
+		var next <-chan recorded
+		if len(rest) > 0 {
 			next = e.recordAhead(rest) // while Redis is busy with this one
 		}
-		failed := e.many(ctx, part, intents[:part.intents], left[:part.intents])
-		intents, left = intents[part.intents:], left[part.intents:]
-		if failed == nil {
-			continue
+		failed := e.many(ctx, part, now, left[:len(now)])
+		if len(rest) == 0 {
+			break
 		}
-		for i := range left {
-			left[i].State, left[i].Err = core.NotSent, failed
+		intents, left, part = rest, left[len(now):], <-next
+		if failed != nil {
+			for i := range left {
+				left[i].State, left[i].Err = core.NotSent, failed
+			}
+			break
 		}
-		if len(left) > 0 {
-			<-next
-		}
-		break
 	}
 	return core.Combine(out)
 }

@@ -45,14 +45,17 @@ type recorded struct {
 	err     error
 }
 
-// recordAhead records the next pipeline. Who has called it must wait for it.
+// recordNext records the next pipeline of a call.
+func (e *Executor) recordNext(intents []core.Intent) recorded {
+	n := chunk(intents)
+	p, err := e.record(intents[:n])
+	return recorded{p, n, err}
+}
+
+// recordAhead does so meanwhile. Whoever calls it waits for the result.
 func (e *Executor) recordAhead(intents []core.Intent) <-chan recorded {
 	done := make(chan recorded, 1)
-	go func() {
-		n := chunk(intents)
-		p, err := e.record(intents[:n])
-		done <- recorded{p, n, err}
-	}()
+	go func() { done <- e.recordNext(intents) }()
 	return done
 }
 
