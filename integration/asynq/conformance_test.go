@@ -39,8 +39,10 @@ func harness(name string, open func(cleaner) connect, opts asynqexec.Options) co
 			Settings: map[string]string{"library": "asynq v0.26.0"},
 		},
 		Golden: goldenMessages(space),
+		Lease:  30 * time.Second,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			return system(t, space(t, s.Namespace), s, opts)
+			c := space(t, s.Namespace)
+			return system(t, ways{c, c, c}, s, opts)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -70,10 +72,13 @@ func (c *cleanups) run() {
 	}
 }
 
-func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Options) conformance.System {
-	rdb, working, wire := c(), c(), newCable()
+// ways lead to one Redis: the executor's, the worker's and that of those who look on.
+type ways struct{ executor, worker, direct connect }
+
+func system(t conformance.T, w ways, s conformance.Setup, opts asynqexec.Options) conformance.System {
+	rdb, working, wire := w.direct(), w.worker(), newCable()
 	working.AddHook(wire)
-	exec, err := asynqexec.New(rdb, &opts)
+	exec, err := asynqexec.New(w.executor(), &opts)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
