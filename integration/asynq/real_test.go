@@ -32,7 +32,10 @@ func TestOnRedisCluster(t *testing.T) {
 
 func clustered(t cleaner, addrs []string) connect {
 	return func() redis.UniversalClient {
-		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
+		rdb := redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: addrs, ContextTimeoutEnabled: true,
+			DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, // the machine may be busy
+		})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
 	}
