@@ -3,7 +3,7 @@
 SHELL         := bash
 .SHELLFLAGS   := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help test test-embedded race bench fuzz cover matrix lint gofmt vet staticcheck rooms tidy-check tidy alone outside version tags tools
+.PHONY: help test test-embedded race bench fuzz cover faults soak matrix lint gofmt vet staticcheck rooms tidy-check tidy alone outside version tags tools
 
 # The tag that adds the tests on real servers; `make race TAGS=` leaves them out.
 TAGS     ?= realservers
@@ -41,6 +41,12 @@ fuzz: ## run every fuzz target for FUZZTIME
 cover: ## write coverage.out, each test counting for every package, and print the total
 	go test -tags=$(TAGS) -coverpkg=work -coverprofile=coverage.out work
 	@go tool cover -func=coverage.out | tail -n 1
+
+faults: ## run the fault checks of the suite on every executor, EFFORT (5) times as thoroughly as in a test
+	CONFORMANCE_LEVELS=faults CONFORMANCE_EFFORT=$(or $(EFFORT),5) go test -count=1 -timeout=2h -tags=$(TAGS) -run='^TestConformance' work
+
+soak: ## run the whole suite on every executor for hours (EFFORT, 100)
+	CONFORMANCE_EFFORT=$(or $(EFFORT),100) go test -count=1 -timeout=48h -tags=$(TAGS) -run='^TestConformance' work
 
 matrix: ## run the conformance suite on every executor, keep the reports, draw the matrix
 	@dir=$$(mktemp -d) && CONFORMANCE_REPORT=$$dir go test -count=1 -tags=$(TAGS) -run='^TestConformance' work && \

@@ -19,6 +19,8 @@ type Group struct {
 	Name  string // of its files, and for -only
 	Title string // what is done, for people
 	Sizes []int  // intents per call
+	// MaxRounds bounds the rounds of a group that is slow. 0 is as many as asked for.
+	MaxRounds int
 	// Setup makes the contenders of a run, and what ends them.
 	Setup func(ctx context.Context) ([]Contender, func(), error)
 }
@@ -65,12 +67,21 @@ type Row struct {
 
 type sample struct{ handOver, done, allocs float64 }
 
+// serviceHeap is what a small service has in memory. In a program with nothing but
+// a benchmark the collector runs every few megabytes, and is what is measured.
+const serviceHeap = 64 << 20
+
 func (g Group) measure(ctx context.Context, rounds int) (*Report, error) {
 	contenders, end, err := g.Setup(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
+	if g.MaxRounds > 0 {
+		rounds = min(rounds, g.MaxRounds)
+	}
+	ballast := make([]byte, serviceHeap)
+	defer runtime.KeepAlive(ballast)
 	reference := slices.IndexFunc(contenders, func(c Contender) bool { return c.Reference })
 	if reference < 0 {
 		return nil, fmt.Errorf("no contender is the reference")

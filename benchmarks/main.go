@@ -17,6 +17,8 @@ import (
 // groups are what can be measured, by their names.
 var groups = []func() Group{
 	poolGroup,
+	asynqGroup,
+	asynqDistantGroup,
 	riverPostgresGroup,
 	riverSQLiteGroup,
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,32 +40,6 @@ func riverSQLiteGroup() Group {
 		Name: "river-sqlite", Title: "River on SQLite",
 		Sizes: []int{1, 100, 1000}, Setup: setupRiverSQLite,
 	}
-}
-
-// benchArgs are 134 bytes of JSON.
-type benchArgs struct {
-	Order    string `json:"order"`
-	Customer string `json:"customer"`
-	Cents    int    `json:"cents"`
-	Note     string `json:"note"`
-}
-
-func (benchArgs) Kind() string { return "bench.receipt" }
-
-var (
-	bench     = benchArgs{"A-1001", "ada@example.com", 6750, "a payload of the size that jobs usually have: ids, an address, a line"}
-	benchTask = core.DeclareTask[benchArgs]("bench.receipt")
-)
-
-func makeIntents(n int) ([]core.Intent, error) {
-	intents := make([]core.Intent, n)
-	for i := range intents {
-		var err error
-		if intents[i], err = benchTask.Intent(bench); err != nil {
-			return nil, err
-		}
-	}
-	return intents, nil
 }
 
 // riverContenders are those that every database has.
@@ -164,7 +137,7 @@ func setupRiverPostgres(ctx context.Context) ([]Contender, func(), error) {
 // copyLimit copies rows that were made before into a table like River's.
 func copyLimit(ctx context.Context, pool *pgxpool.Pool, name string, identity bool) Contender {
 	columns := []string{"args", "created_at", "kind", "max_attempts", "metadata", "priority", "queue", "scheduled_at", "state", "tags", "unique_key", "unique_states"}
-	payload, _ := json.Marshal(bench) // a struct of strings and a number
+	payload := benchPayload()
 	var rows [][]any
 	return Contender{
 		Name: name, Reference: identity,
@@ -225,7 +198,7 @@ func setupRiverSQLite(ctx context.Context) ([]Contender, func(), error) {
 // sqliteLimit inserts rows that were made before, one prepared statement each,
 // in one transaction.
 func sqliteLimit(ctx context.Context, db *sql.DB) Contender {
-	payload, _ := json.Marshal(bench)
+	payload := benchPayload()
 	var intents []core.Intent
 	return Contender{
 		Name: "prepared INSERTs of the same rows", Reference: true,

@@ -66,6 +66,9 @@ func (d destinations) deliverParts(ctx context.Context, intents []core.Intent, s
 				ended = errAfterFailure
 			}
 		}
+		if ended != nil && ctx.Err() != nil { // which may be why it failed
+			ended = contextError(ctx)
+		}
 	}
 	return out
 }

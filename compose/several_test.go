@@ -108,6 +108,19 @@ func TestPartsAfterTheContextEndedAreNotSent(t *testing.T) {
 	wantSent(t, "b", b)
 }
 
+func TestAContextThatEndsBeneathAFailureIsTold(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	a := scripted(func(_ context.Context, list []core.Intent) error {
+		cancel()
+		return states(core.Accepted, core.Failed)(ctx, list)
+	})
+	list := mixed(t)
+	err := routed(a, scripted(), scripted())(ctx, list...)
+	wantStates(t, err, list, core.Accepted, core.NotSent, core.Failed, core.NotSent, core.NotSent)
+	wantErrorIs(t, err, context.Canceled)
+}
+
 func TestUnknownRouteRefusesTheCall(t *testing.T) {
 	t.Parallel()
 	a := scripted()

@@ -252,14 +252,9 @@ func systemsApart(p *probe) {
 		}
 		return ""
 	}
-	done := func() bool {
-		na, _ := a.ran(refsOf(jobsA))
-		nb, _ := b.ran(refsOf(jobsB))
-		return na == len(jobsA) && nb == len(jobsB)
-	}
-	for _, s := range []*subject{a, b} {
-		s.await(p.patience(), func() bool { return done() || found() != "" })
-	}
+	// Each waits for its own jobs alone: a ledger wakes up for its own runs.
+	a.await(p.patience(), func() bool { n, _ := a.ran(refsOf(jobsA)); return n == len(jobsA) || found() != "" })
+	b.await(p.patience(), func() bool { n, _ := b.ran(refsOf(jobsB)); return n == len(jobsB) || found() != "" })
 	a.hush()
 	// A stray of an earlier run is K04's finding: only the other's jobs count here.
 	for _, s := range []*subject{a, b} {

@@ -167,7 +167,7 @@ func (c checker) all(intents []Intent) error {
 	for i := range intents {
 		in := &intents[i]
 		var err error
-		if good != "" && in.Task == good && in.bare() && goodID(in.ID) {
+		if good != "" && in.Task == good && in.bare() {
 			err = c.beyondOptions(in) // nothing else is left to judge
 		} else {
 			err = c.one(in)

@@ -201,7 +201,7 @@ func EncodeIntent(in Intent) ([]byte, error) {
 			V: envelopeVersion, ID: in.ID, MaxAttempts: o.MaxAttempts, Timeout: wireDuration(o.Timeout),
 			Deadline: o.Deadline.UTC(), Unique: o.Unique, Headers: maps.Collect(in.held().headers.All()),
 		},
-		Task: in.Task, Generated: in.generated, Queue: o.Queue, Priority: o.Priority, At: o.At.UTC(),
+		Task: in.Task, Generated: in.generated(), Queue: o.Queue, Priority: o.Priority, At: o.At.UTC(),
 		Payload: in.held().payload,
 	}
 	if !o.Backoff.IsZero() {
@@ -227,11 +227,15 @@ func DecodeIntent(data []byte) (Intent, error) {
 		w.Payload = []byte{}
 	}
 	in := Intent{
-		ID: e.ID, Task: w.Task, generated: w.Generated, content: hide(content{payload: w.Payload, headers: e.Headers}),
+		ID: e.ID, Task: w.Task,
 		Options: Options{
 			Queue: w.Queue, Priority: w.Priority, At: w.At.UTC(), MaxAttempts: e.MaxAttempts, Backoff: e.Backoff,
 			Timeout: e.Timeout, Deadline: e.Deadline, Unique: e.Unique,
 		},
+	}
+	in.hold(content{payload: w.Payload, headers: e.Headers})
+	if w.Generated {
+		in.issued = in.ID
 	}
 	if err := in.validate(); err != nil {
 		return Intent{}, about("malformed intent", err)

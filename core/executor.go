@@ -144,7 +144,11 @@ func Each(caps Capabilities, fn func(ctx context.Context, in Intent) error) Exec
 				continue
 			}
 			out[i] = OutcomesOf(err, intents[i:i+1])[0]
-			if out[i].State != Duplicate {
+			switch {
+			case out[i].State == Duplicate:
+			case ctx.Err() != nil: // which may be why it failed
+				ended = contextError(ctx)
+			default:
 				ended = errAfterFailure
 			}
 		}

@@ -185,6 +185,8 @@ func TestEachNoticesTheContextBetweenIntents(t *testing.T) {
 		"nil":       {nil, "accepted,not sent,not sent"},
 		"duplicate": {core.ErrDuplicate, "duplicate,not sent,not sent"},
 		"own error": {context.Canceled, "unknown,not sent,not sent"},
+		"failed":    {core.Combine([]core.Outcome{{ID: ins[0].ID, State: core.Failed, Err: io.EOF}}), "failed,not sent,not sent"},
+		"rejected":  {core.ErrTooLarge, "rejected,not sent,not sent"},
 	} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		err := core.Each(core.Capabilities{}, func(context.Context, core.Intent) error {
@@ -195,7 +197,7 @@ func TestEachNoticesTheContextBetweenIntents(t *testing.T) {
 		if got := states(out); got != c.want {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
-		if name != "own error" && (!errors.Is(err, context.Canceled) || !errors.Is(out[2].Err, io.ErrClosedPipe)) {
+		if !errors.Is(err, context.Canceled) || !errors.Is(out[2].Err, io.ErrClosedPipe) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -22,9 +22,10 @@ type Intent struct {
 	Task    string  // the task's name
 	Options Options // the dispatch options, resolved
 
-	_         [0]func() // intents are told apart by their IDs, not by ==
-	content   hidden[content]
-	generated bool // nobody chose the ID
+	_       [0]func() // intents are told apart by their IDs, not by ==
+	issued  string    // the ID, if nobody chose it
+	content hidden[content]
+	extras  bool // content has headers or native options
 }
 
 // content is what an intent must not show.
@@ -44,6 +45,16 @@ func (in *Intent) held() *content {
 	return &noContent
 }
 
+// hold makes c what the intent holds.
+func (in *Intent) hold(c content) {
+	in.content, in.extras = hide(c), c.headers.Len() > 0 || len(c.native) > 0
+}
+
+// generated reports that nobody chose the ID. Where that holds, the ID is also
+// known to be good, without a look at its bytes: equal strings that are one and
+// the same are equal at once.
+func (in *Intent) generated() bool { return in.issued != "" && in.ID == in.issued }
+
 // Payload returns the encoded arguments. The caller must not change them.
 func (in Intent) Payload() []byte { return in.held().payload }
 
@@ -53,7 +64,7 @@ func (in Intent) Headers() Headers { return in.held().headers }
 // ChosenID reports whether the caller chose the ID, with [ID]. The same intent
 // sent again is a [Duplicate] if so, and [Accepted] again if the ID was
 // generated.
-func (in Intent) ChosenID() bool { return !in.generated }
+func (in Intent) ChosenID() bool { return !in.generated() }
 
 // Native returns the values of the native options for the named executor, in
 // the order given. See [NativeOption].
@@ -86,7 +97,7 @@ func (in *Intent) has(name OptionName) bool {
 	case OptionDeadline:
 		return !o.Deadline.IsZero()
 	case OptionID:
-		return !in.generated
+		return !in.generated()
 	case OptionUnique:
 		return o.Unique != ""
 	case OptionHeader:
@@ -100,8 +111,8 @@ func (in *Intent) has(name OptionName) bool {
 // bare reports that no option is set at all, as on most intents of a large
 // batch: what spares a Guard the look at each option.
 func (in *Intent) bare() bool {
-	o, c := &in.Options, in.held()
-	return in.generated && c.headers.Len() == 0 && len(c.native) == 0 &&
+	o := &in.Options
+	return !in.extras && in.generated() &&
 		o.Queue == "" && o.Priority == 0 && o.MaxAttempts == 0 && o.Timeout == 0 && o.Unique == "" &&
 		o.Backoff.IsZero() && o.At.IsZero() && o.Deadline.IsZero()
 }
@@ -132,17 +143,19 @@ func (in Intent) Without(names ...OptionName) Intent {
 		case OptionDeadline:
 			o.Deadline = unset.Deadline
 		case OptionID:
-			in.generated = true
+			if goodID(in.ID) { // else somebody has set the field
+				in.issued = in.ID
+			}
 		case OptionUnique:
 			o.Unique = unset.Unique
 		case OptionHeader:
 			c := *in.held()
 			c.headers = Headers{}
-			in.content = hide(c)
+			in.hold(c)
 		case OptionNative:
 			c := *in.held()
 			c.native = nil
-			in.content = hide(c)
+			in.hold(c)
 		}
 	}
 	return in
@@ -169,9 +182,9 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 		}
 	}
 	in.Options = s.Options
-	in.content = hide(content{payload: old.payload, headers: s.headers, native: s.native, handler: old.handler})
+	in.hold(content{payload: old.payload, headers: s.headers, native: s.native, handler: old.handler})
 	if s.id != "" {
-		in.ID, in.generated = s.id, false
+		in.ID, in.issued = s.id, ""
 	}
 	return in, nil
 }
@@ -182,8 +195,9 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 // the same jobs. The ID still counts as generated. An intent whose ID the
 // caller chose is returned as it is.
 func (in Intent) DeriveID(parent string, occurrence int) Intent {
-	if in.generated {
-		in.ID = derivedID([]byte(parent), []byte(in.Task), in.held().payload, strconv.AppendInt(nil, int64(occurrence), 10))
+	if in.generated() {
+		in.issued = derivedID([]byte(parent), []byte(in.Task), in.held().payload, strconv.AppendInt(nil, int64(occurrence), 10))
+		in.ID = in.issued
 	}
 	return in
 }

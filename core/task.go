@@ -111,12 +111,11 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	if err != nil {
 		return Intent{}, about("task "+t.name, err)
 	}
-	in := Intent{
-		ID: s.id, Task: t.name, Options: s.Options,
-		content: hide(content{payload: payload, headers: s.headers, native: s.native, handler: t.handler}),
-	}
+	in := Intent{ID: s.id, Task: t.name, Options: s.Options}
+	in.hold(content{payload: payload, headers: s.headers, native: s.native, handler: t.handler})
 	if in.ID == "" {
-		in.ID, in.generated = newID(now), true
+		in.issued = newID(now)
+		in.ID = in.issued
 	}
 	return in, nil
 }

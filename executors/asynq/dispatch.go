@@ -2,7 +2,6 @@ package asynqexec
 
 import (
 	"context"
-	"fmt"
 	"runtime/debug"
 	"time"
 
@@ -28,20 +27,23 @@ func (e *Executor) dispatch(ctx context.Context, intents ...core.Intent) error {
 		return core.Combine([]core.Outcome{{ID: intents[0].ID, State: state, Err: err}})
 	}
 	out := core.OutcomesOf(nil, intents)
-	broken := error(nil)
-	for from := 0; from < len(intents); {
-		to := from + chunk(intents[from:])
-		if broken == nil && ctx.Err() != nil {
-			broken = contextError(ctx)
+	for left, part := out, e.recordNext(intents); ; {
+		now, rest := intents[:part.intents], intents[part.intents:]
+		var next <-chan recorded
+		if len(rest) > 0 {
+			next = e.recordAhead(rest) // while Redis is busy with this one
 		}
-		if broken != nil {
-			for i := from; i < to; i++ {
-				out[i].State, out[i].Err = core.NotSent, broken
+		failed := e.many(ctx, part, now, left[:len(now)])
+		if len(rest) == 0 {
+			break
+		}
+		intents, left, part = rest, left[len(now):], <-next
+		if failed != nil {
+			for i := range left {
+				left[i].State, left[i].Err = core.NotSent, failed
 			}
-		} else if !e.many(ctx, intents[from:to], out[from:to]) {
-			broken = errAfterError
+			break
 		}
-		from = to
 	}
 	return core.Combine(out)
 }
@@ -91,55 +93,46 @@ func (e *Executor) pass(p *passage, task *asynq.Task, end chan<- struct{}) {
 	}
 }
 
-// many enqueues intents in one pipeline, writes down what became of each, and
-// reports whether more may follow.
-func (e *Executor) many(ctx context.Context, intents []core.Intent, out []core.Outcome) (ok bool) {
-	state := core.Rejected
-	rec, err := e.record(intents)
-	if err == nil {
-		state = core.Unknown
-		end := make(chan struct{})
-		go e.play(ctx, rec, end)
-		if err = wait(ctx, end); err == nil {
-			err = rec.panicked
-		}
-	}
-	if err != nil {
+// many sends a part of a call in one pipeline, writes down what became of each
+// intent, and returns an error for those that follow if they must not.
+func (e *Executor) many(ctx context.Context, part recorded, intents []core.Intent, out []core.Outcome) error {
+	all := func(state core.State, err, following error) error {
 		for i := range out {
 			out[i].State, out[i].Err = state, err
 		}
-		return false
+		return following
 	}
-	ok = true
+	if ctx.Err() != nil {
+		err := contextError(ctx)
+		return all(core.NotSent, err, err)
+	}
+	if part.err != nil {
+		return all(core.Rejected, part.err, errAfterError)
+	}
+	end := make(chan struct{})
+	go e.play(ctx, part.pipeline, end)
+	err := wait(ctx, end)
+	if err == nil {
+		err = part.panicked
+	}
+	if err != nil {
+		return all(core.Unknown, err, errAfterError)
+	}
+	var following error
 	for i := range out {
-		out[i].State, out[i].Err = e.judge(ctx, &intents[i], rec.steps[i].reply())
-		ok = ok && (out[i].State == core.Accepted || out[i].State == core.Duplicate)
-	}
-	return ok
-}
-
-// record lets asynq enqueue the intents without sending anything.
-func (e *Executor) record(intents []core.Intent) (*recording, error) {
-	rec := &recording{Context: context.Background(), steps: make([]step, 0, len(intents))}
-	buf := make([]asynq.Option, 0, mostOptions)
-	now := time.Now()
-	for i := range intents {
-		rec.next = e.order(&intents[i], buf, now)
-		if _, err := e.recorder.EnqueueContext(rec, rec.next.task); err != nil {
-			return nil, fmt.Errorf("airlock: asynq: task %s: %w", intents[i].Task, err)
-		}
-		if len(rec.steps) != i+1 {
-			return nil, errLibrary
+		out[i].State, out[i].Err = e.judge(ctx, &intents[i], part.steps[i].reply())
+		if out[i].State != core.Accepted && out[i].State != core.Duplicate {
+			following = errAfterError
 		}
 	}
-	return rec, nil
+	return following
 }
 
 // play sends what was recorded, and then closes end.
-func (e *Executor) play(ctx context.Context, rec *recording, end chan<- struct{}) {
+func (e *Executor) play(ctx context.Context, p *pipeline, end chan<- struct{}) {
 	defer close(end)
-	defer contain(&rec.panicked)
-	rec.play(ctx, e.rdb)
+	defer contain(&p.panicked)
+	p.play(ctx, e.rdb)
 }
 
 // wait waits for the end of I/O that cannot be interrupted. Once ctx is done it

@@ -41,14 +41,15 @@ func TestBadInputIsInvalid(t *testing.T) {
 	defer good.Close()
 	var none context.Context
 	for name, bad := range map[string]func() error{
-		"nil client":        func() error { _, err := asynqexec.New(nil, nil); return err },
-		"typed nil client":  func() error { _, err := asynqexec.New((*redis.Client)(nil), nil); return err },
-		"typed nil cluster": func() error { _, err := asynqexec.New((*redis.ClusterClient)(nil), nil); return err },
-		"an endless window": func() error { _, err := asynqexec.New(good, &asynqexec.Options{IDWindow: 1<<63 - 1}); return err },
-		"nil config":        func() error { return asynqexec.Configure(nil) },
-		"nil context":       func() error { return setup(t, nil).Execute(none, intent(t)) },
-		"zero intent":       func() error { return setup(t, nil).Execute(t.Context(), core.Intent{}) },
-		"nil native option": func() error { return setup(t, nil).Execute(t.Context(), intent(t, asynqexec.Native(nil))) },
+		"nil client":                          func() error { _, err := asynqexec.New(nil, nil); return err },
+		"typed nil client":                    func() error { _, err := asynqexec.New((*redis.Client)(nil), nil); return err },
+		"typed nil cluster":                   func() error { _, err := asynqexec.New((*redis.ClusterClient)(nil), nil); return err },
+		"an endless window":                   func() error { _, err := asynqexec.New(good, &asynqexec.Options{IDWindow: 1<<63 - 1}); return err },
+		"nil config":                          func() error { return asynqexec.Configure(nil) },
+		"nil context":                         func() error { return setup(t, nil).Execute(none, intent(t)) },
+		"nil context, asked about the server": func() error { return setup(t, nil).CheckServer(none) },
+		"zero intent":                         func() error { return setup(t, nil).Execute(t.Context(), core.Intent{}) },
+		"nil native option":                   func() error { return setup(t, nil).Execute(t.Context(), intent(t, asynqexec.Native(nil))) },
 		"negative retention": func() error {
 			return setup(t, nil).Execute(t.Context(), intent(t, asynqexec.Native(asynq.Retention(-1))))
 		},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -89,4 +90,11 @@ func contextError(ctx context.Context) error {
 		return fmt.Errorf("airlock: asynq: %w", err)
 	}
 	return fmt.Errorf("airlock: asynq: %w: %w", err, cause)
+}
+
+// safeText is the text of a backend's error without what Redis may quote of a
+// command that it does not know.
+func safeText(err error) string {
+	text, _, _ := strings.Cut(err.Error(), ", with args")
+	return text
 }

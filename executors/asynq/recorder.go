@@ -3,7 +3,6 @@ package asynqexec
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/hibiken/asynq"
@@ -28,9 +27,9 @@ func (noScript) Error() string { return "NOSCRIPT the source is not known yet" }
 func (noScript) RedisError()   {}
 
 var (
-	recorded = redis.NewCmdResult(int64(1), nil) // only read by asynq
-	unknown  = redis.NewCmdResult(nil, noScript{})
-	added    = redis.NewIntResult(1, nil)
+	kept    = redis.NewCmdResult(int64(1), nil) // only read by asynq
+	unknown = redis.NewCmdResult(nil, noScript{})
+	added   = redis.NewIntResult(1, nil)
 )
 
 // SAdd announces a queue. A recording announces its queues itself.
@@ -155,21 +154,7 @@ type recording struct {
 	context.Context
 	next  order // of the intent that asynq is called for
 	steps []step
-
-	panicked error
 }
-
-// step is one script to be run.
-type step struct {
-	half  *half
-	queue string
-	keys  []string
-	args  []any
-	cmd   *redis.Cmd
-	err   error // of its pipeline
-}
-
-func (s *step) reply() reply { return replyOf(s.cmd, s.err) }
 
 func (r *recording) add(s *script, keys []string, args []any) *redis.Cmd {
 	h := &s.plain
@@ -181,65 +166,5 @@ func (r *recording) add(s *script, keys []string, args []any) *redis.Cmd {
 		keys, args = g.extend(keys, args)
 	}
 	r.steps = append(r.steps, step{half: h, queue: r.next.queue, keys: keys, args: args})
-	return recorded
-}
-
-// play sends what was recorded, in one pipeline (on a cluster, go-redis makes one
-// for each node). The queues are announced anew each time: asynq does so once in
-// a client's life, and a Redis that has lost its data would not list them again.
-func (r *recording) play(ctx context.Context, rdb redis.UniversalClient) {
-	r.send(ctx, rdb, r.steps, true)
-	var again []step // another client has flushed the scripts, or a slot has moved
-	var at []int
-	for i := range r.steps {
-		if redis.HasErrorPrefix(r.steps[i].cmd.Err(), "NOSCRIPT") {
-			again, at = append(again, r.steps[i]), append(at, i)
-		}
-	}
-	if len(again) == 0 {
-		return
-	}
-	r.send(ctx, rdb, again, false)
-	for k, i := range at {
-		r.steps[i] = again[k]
-	}
-}
-
-// send sends the first script of its kind for each queue with its source, so that
-// an empty script cache costs no further round trip. It is for each queue because
-// the queues of a cluster are on several nodes.
-func (r *recording) send(ctx context.Context, rdb redis.UniversalClient, steps []step, announce bool) {
-	type place struct{ sha, queue string }
-	pipe := rdb.Pipeline()
-	queues, loaded := map[string]bool{}, map[place]bool{}
-	var last place
-	for i := range steps {
-		s := &steps[i]
-		here := place{s.half.sha, s.queue}
-		if here == last || loaded[here] {
-			s.cmd = pipe.EvalSha(ctx, s.half.sha, s.keys, s.args...)
-		} else {
-			if announce && !queues[s.queue] {
-				queues[s.queue] = true
-				pipe.SAdd(ctx, allQueues, s.queue)
-			}
-			loaded[here] = true
-			s.cmd = pipe.Eval(ctx, s.half.source, s.keys, s.args...)
-		}
-		last = here
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		for i := range steps {
-			steps[i].err = err
-		}
-	}
-}
-
-const allQueues = "asynq:queues"
-
-// safeText is the text of a backend's error without what Redis may quote of a
-// command that it does not know.
-func safeText(err error) string {
-	text, _, _ := strings.Cut(err.Error(), ", with args")
-	return text
+	return kept
 }

@@ -29,7 +29,7 @@ type caller struct {
 // if there is none for the next one.
 func (c *call) take() bool {
 	rest := c.intents[c.next:]
-	if n := plainRun(rest); n > 0 {
+	if n := plainRun(rest[:min(len(rest), blockLen)]); n > 0 { // few enough to be copied while they are at hand
 		if n = min(n, c.room(n)); n == 0 {
 			return false
 		}

@@ -33,16 +33,16 @@ func TestConformanceWithLanes(t *testing.T) {
 func harness(name string, open func(cleaner) connect, opts asynqexec.Options) conformance.Harness {
 	space := func(t cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
 	return conformance.Harness{
-		// An embedded Redis runs some hundred scripts a second, for all checks together. Scale bounds only what a
-		// green run does not use up, but for Settle.
-		Scale: 10, Settle: 300 * time.Millisecond,
+		Scale: 10, Settle: 300 * time.Millisecond, // Scale bounds only what a green run does not use up, but for Settle
 		Subject: conformance.Subject{
 			Name: name, Module: "github.com/goairlock/airlock/executors/asynq", Backend: "redis",
 			Settings: map[string]string{"library": "asynq v0.26.0"},
 		},
-		RetryWithin: 90 * time.Second, // asynq's own schedule: 15 s to 45 s before the first retry
+		Golden: goldenMessages(space),
+		Lease:  30 * time.Second,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			return system(t, space(t, s.Namespace), s, opts)
+			c := space(t, s.Namespace)
+			return system(t, ways{c, c, c}, s, opts)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -72,9 +72,13 @@ func (c *cleanups) run() {
 	}
 }
 
-func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Options) conformance.System {
-	rdb := c()
-	exec, err := asynqexec.New(rdb, &opts)
+// ways lead to one Redis: the executor's, the worker's and that of those who look on.
+type ways struct{ executor, worker, direct connect }
+
+func system(t conformance.T, w ways, s conformance.Setup, opts asynqexec.Options) conformance.System {
+	rdb, working, wire := w.direct(), w.worker(), newCable()
+	working.AddHook(wire)
+	exec, err := asynqexec.New(w.executor(), &opts)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
@@ -94,9 +98,10 @@ func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Opti
 	}
 	log := &shutdownLog{}
 	cfg.Logger, cfg.LogLevel = log, asynq.WarnLevel
-	srv := asynq.NewServerFromRedisClient(c(), cfg)
+	srv := asynq.NewServerFromRedisClient(working, cfg)
 	start := sync.OnceValue(func() error { return srv.Start(asynqexec.Handler(s.Registry)) })
 	stop := sync.OnceFunc(func() {
+		wire.letGo()
 		if start() == nil {
 			srv.Shutdown()
 		}
@@ -113,6 +118,10 @@ func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Opti
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+		},
+		Kill: func() error {
+			wire.cut()
+			return expireLeases(t.Context(), rdb, cfg.Queues)
 		},
 		Stored: func(ctx context.Context) ([]conformance.Record, error) {
 			return stored(asynq.NewInspectorFromRedisClient(rdb), cfg.Queues)
@@ -157,7 +166,10 @@ func config(slots int) asynq.Config {
 	}
 	return asynq.Config{
 		Concurrency: slots, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Second,
-		TaskCheckInterval: 10 * time.Millisecond, DelayedTaskCheckInterval: 20 * time.Millisecond,
+		// An embedded Redis runs some thousand scripts a second, for all checks together.
+		TaskCheckInterval: 50 * time.Millisecond, DelayedTaskCheckInterval: 100 * time.Millisecond,
+		// For jobs without a backoff, and those whose worker has died. asynq's own begins with 15 to 45 seconds.
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Second },
 	}
 }
 

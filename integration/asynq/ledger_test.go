@@ -61,7 +61,7 @@ func flushUnderKill(t *testing.T, working bool) {
 		t.Fatal(err)
 	}
 	w := setup(t, plain(t, proxy.Addr()), nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*patience) // every step of every job is synced to disk
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience) // every step of every job is synced to disk
 	t.Cleanup(cancel)
 	w.ctx = ctx
 	w.connect = plain(t, server.Addr())
@@ -170,8 +170,8 @@ func (w *world) recover(srv *asynq.Server) map[string]bool {
 	left := map[string]bool{}
 	for _, id := range w.rdb.ZRange(w.ctx, "asynq:{default}:lease", 0, -1).Val() {
 		left[id] = true
-		w.must(w.rdb.ZAdd(w.ctx, "asynq:{default}:lease", redis.Z{Score: 1, Member: id}).Err())
 	}
+	w.must(expireLeases(w.ctx, w.rdb, map[string]int{"default": 1}))
 	return left
 }
 

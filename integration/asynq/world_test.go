@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen; a green run never uses it up.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // connect makes a new client of the Redis under test.
 type connect func() redis.UniversalClient
@@ -47,7 +47,7 @@ type run struct {
 
 func setup(t *testing.T, c connect, opts *asynqexec.Options) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, connect: c, rdb: c(), changed: make(chan struct{})}
 	_, w.cluster = w.rdb.(*redis.ClusterClient)
@@ -80,7 +80,10 @@ type cleaner interface{ Cleanup(func()) }
 // plain connects with a client that does not retry by itself.
 func plain(t cleaner, addr string) connect {
 	return func() redis.UniversalClient {
-		rdb := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
+		rdb := redis.NewClient(&redis.Options{
+			Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true,
+			DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, // the machine may be busy
+		})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
 	}

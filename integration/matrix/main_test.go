@@ -24,13 +24,15 @@ func setup(t *testing.T, change func(*conformance.Report)) string {
 	t.Helper()
 	root := t.TempDir()
 	report := &conformance.Report{
+		Schema: "conformance-report/v1",
 		Claims: &core.Capabilities{Executor: "x", Options: map[core.OptionName]core.Claim{
 			core.OptionDelay: {Support: core.Native, Granularity: 1e9},
 		}},
 		Results: []conformance.Result{
-			{ID: "P08", Verdict: conformance.Pass},
-			{ID: "P01", Case: "queue", Verdict: conformance.RefusedAsDeclared},
+			{ID: "P08", Level: conformance.Options, Verdict: conformance.Pass},
+			{ID: "P01", Level: conformance.Core, Case: "queue", Verdict: conformance.RefusedAsDeclared, Reason: "it is refused"},
 		},
+		Summary: map[conformance.Level]conformance.Outcome{conformance.Core: conformance.Success, conformance.Options: conformance.Success},
 	}
 	change(report)
 	data, err := json.Marshal(report)
@@ -63,10 +65,14 @@ func TestACellIsWhatWasProven(t *testing.T) {
 	}{
 		"a claim that passed": {func(*conformance.Report) {}, "| delay | native, 1s |"},
 		"a refusal":           {func(*conformance.Report) {}, "| queue | refused |"},
-		"a failure": {func(r *conformance.Report) { r.Results[0].Verdict = conformance.Fail },
-			"| delay | FAIL P08 |"},
-		"a check that did not run": {func(r *conformance.Report) { r.Results[0].Verdict = conformance.NotRun },
-			"| delay | not proven: 1 checks did not decide |"},
+		"a failure": {func(r *conformance.Report) {
+			r.Results[0].Verdict, r.Results[0].Want, r.Results[0].Got = conformance.Fail, "a second", "none"
+			r.Summary[conformance.Options] = conformance.Failure
+		}, "| delay | FAIL P08 |"},
+		"a check that did not run": {func(r *conformance.Report) {
+			r.Results[0].Verdict, r.Results[0].Reason = conformance.NotRun, "no harness"
+			r.Summary[conformance.Options] = conformance.Partial
+		}, "| delay | not proven: 1 checks did not decide |"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

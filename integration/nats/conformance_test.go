@@ -18,8 +18,8 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	url := servers.NATS(t, servers.NATSOptions{}).URL()
-	conformance.Run(t, harness(t, "nats", url, 1, natsexec.Options{Lanes: true}))
+	server, opts := servers.NATS(t, servers.NATSOptions{OwnProcess: true}), natsexec.Options{Lanes: true}
+	conformance.Run(t, overLines(harness(t, "nats", server.URL(), 1, opts), server, opts))
 }
 
 func TestConformanceOnThreeReplicas(t *testing.T) {

@@ -1,0 +1,99 @@
+package asynq_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"sync"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// bubbles are embedded servers for bubbles of testing/synctest, one for each namespace. No socket is needed to reach them, so
+// that in a bubble their time is the bubble's own, and waiting costs none.
+type bubbles struct {
+	mu      sync.Mutex
+	servers map[string]*miniredis.Miniredis // guarded by mu
+}
+
+// open connects to the server of a namespace. It ends with the one who asks for it first.
+func (b *bubbles) open(t cleaner, namespace string) connect {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.servers[namespace]
+	if m == nil {
+		m = miniredis.NewMiniRedis()
+		m.ClockTTL(true)
+		if b.servers == nil {
+			b.servers = map[string]*miniredis.Miniredis{}
+		}
+		b.servers[namespace] = m
+		t.Cleanup(m.Close)
+	}
+	return func() redis.UniversalClient {
+		rdb := redis.NewClient(&redis.Options{
+			Dialer:     func(context.Context, string, string) (net.Conn, error) { return dialEmbedded(m) },
+			MaxRetries: -1, ReadTimeout: -2, WriteTimeout: -2, // no deadlines: the connection has none
+		})
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	}
+}
+
+// pipe is a connection in memory whose replies never wait for the reader: the embedded server answers each command of a
+// pipeline before it reads the next, and the client reads none before it has written the last.
+type pipe struct {
+	net.Conn
+	more chan struct{} // has room for one
+
+	mu      sync.Mutex
+	replies bytes.Buffer // guarded by mu
+	err     error        // guarded by mu
+}
+
+func dialEmbedded(m *miniredis.Miniredis) (net.Conn, error) {
+	conn, err := m.Dial()
+	if err != nil {
+		return nil, err
+	}
+	p := &pipe{Conn: conn, more: make(chan struct{}, 1)}
+	go p.pump()
+	return p, nil
+}
+
+// pump ends when the connection is closed.
+func (p *pipe) pump() {
+	b := make([]byte, 4096)
+	for {
+		n, err := p.Conn.Read(b)
+		p.mu.Lock()
+		p.replies.Write(b[:n])
+		p.err = err
+		p.mu.Unlock()
+		select {
+		case p.more <- struct{}{}:
+		default:
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *pipe) Read(b []byte) (int, error) {
+	for {
+		p.mu.Lock()
+		if p.replies.Len() > 0 {
+			n, _ := p.replies.Read(b)
+			p.mu.Unlock()
+			return n, nil
+		}
+		err := p.err
+		p.mu.Unlock()
+		if err != nil {
+			return 0, err
+		}
+		<-p.more
+	}
+}

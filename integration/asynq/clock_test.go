@@ -1,0 +1,168 @@
+package asynq_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/goairlock/airlock/core"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+)
+
+// What takes asynq minutes and hours, in bubbles where waiting costs nothing, but the looking for work does.
+
+// inBubble runs a check in a bubble, on an embedded server of its own.
+func inBubble(t *testing.T, opts *asynqexec.Options, check func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var embedded bubbles
+		w := setup(t, embedded.open(t, ""), opts)
+		w.ctx = t.Context() // the days of a bubble are short
+		check(w)
+	})
+}
+
+// leisurely looks for work now and then, and for what is due as often as asynq does by itself.
+var leisurely = asynq.Config{Concurrency: 4, LogLevel: asynq.FatalLevel, TaskCheckInterval: 15 * time.Second}
+
+// tardy is how late a leisurely server may be: a second for the rounding, five for the look for what is due.
+const tardy = 21 * time.Second
+
+// serveAtLeisure starts a leisurely server.
+func (w *world) serveAtLeisure(fn func(ctx context.Context, arg string) error) {
+	w.Helper()
+	cfg := leisurely
+	w.must(asynqexec.Configure(&cfg))
+	srv := asynq.NewServerFromRedisClient(w.connect(), cfg)
+	w.must(srv.Start(asynqexec.Handler(w.registry(fn))))
+	w.Cleanup(srv.Shutdown)
+}
+
+func TestADelayOfAnHourIsNeverEarly(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		w.serveAtLeisure(succeed)
+		in := w.intent("later", core.Delay(time.Hour+300*time.Millisecond))
+		w.want("accepted", in)
+		if late := w.await(1)[0].began.Sub(in.Options.At); late < 0 || late > tardy {
+			w.Errorf("it ran %v after its time", late)
+		}
+	})
+}
+
+func TestABackoffOfAnHourIsKept(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		w.serveAtLeisure(func(context.Context, string) error { return errDeclined })
+		w.want("accepted", w.intent("", core.MaxAttempts(2), core.Backoff(core.Fixed(time.Hour))))
+		runs := w.await(2)
+		for i := 1; i < len(runs); i++ {
+			if gap := runs[i].began.Sub(runs[i-1].began); gap < time.Hour || gap > time.Hour+tardy {
+				w.Errorf("attempt %d after %v", i+1, gap)
+			}
+		}
+	})
+}
+
+// asynq ends a job that asks for no time-out after 30 minutes.
+func TestAJobWithoutATimeoutMayTakeLong(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		w.serveAtLeisure(func(ctx context.Context, _ string) error {
+			select {
+			case <-time.After(40 * time.Minute):
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+		w.want("accepted", w.intent("", core.ID("long"), core.MaxAttempts(1)))
+		w.await(1)
+		time.Sleep(40*time.Minute + time.Second)
+		if state := w.state("default", "long"); state != "completed" {
+			w.Errorf("the job is %s: %s", state, w.info("default", "long").LastErr)
+		}
+		if n := len(w.await(1)); n != 1 { // its lease was kept all the time
+			w.Errorf("it ran %d times", n)
+		}
+	})
+}
+
+func TestAnIDIsFreeAgainAfterItsWindow(t *testing.T) {
+	t.Parallel()
+	inBubble(t, &asynqexec.Options{IDWindow: 10 * time.Minute}, func(w *world) {
+		w.serveAtLeisure(succeed)
+		in := w.intent("a", core.ID("x"))
+		w.want("accepted", in)
+		w.await(1)
+		w.awaitState("default", "x", "completed")
+		time.Sleep(10*time.Minute - time.Second)
+		w.want("duplicate", in)
+		time.Sleep(time.Minute) // asynq's janitor has come by
+		w.want("accepted", in)
+		w.await(2)
+	})
+}
+
+// Of a job that has failed for good asynq keeps the ID for 90 days (hibiken/asynq#492).
+func TestAnArchivedJobKeepsItsIDAndNotItsKey(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		w.serveAtLeisure(func(context.Context, string) error { return core.Permanent(errDeclined) })
+		in := w.intent("a", core.ID("x"), core.Unique("k"))
+		w.want("accepted", in)
+		w.awaitState("default", "x", "archived")
+		time.Sleep(20 * time.Minute)
+		w.want("duplicate", in)
+		w.want("accepted", w.intent("another of the key", core.Unique("k"))) // which is not kept: nobody works on it
+	})
+}
+
+func TestAnUnknownTaskIsParkedForAnHourAtNoCost(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		w.serveAtLeisure(succeed)
+		in, err := core.DeclareTask[string]("test.stranger").Intent("", core.ID("x"), core.MaxAttempts(2))
+		w.must(err)
+		w.want("accepted", in)
+		time.Sleep(time.Hour)
+		if i := w.info("default", "x"); i.Retried != 0 || i.State == asynq.TaskStateArchived {
+			w.Errorf("%s, retried %d times", i.State, i.Retried)
+		}
+	})
+}
+
+// A lease is for 30 seconds, asynq allows 30 more for clocks, and looks every minute.
+func TestAJobOfADeadWorkerRunsAgainWithinMinutes(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(w *world) {
+		wire := newCable()
+		cfg := leisurely
+		w.must(asynqexec.Configure(&cfg))
+		rdb := w.connect()
+		rdb.AddHook(wire)
+		dying := asynq.NewServerFromRedisClient(rdb, cfg)
+		gone := make(chan struct{})
+		w.must(dying.Start(asynqexec.Handler(w.registry(func(context.Context, string) error {
+			<-gone
+			return errors.New("nobody hears this")
+		}))))
+		w.want("accepted", w.intent("", core.ID("x"), core.Backoff(core.Fixed(time.Second))))
+		w.await(1)
+		wire.cut()
+		died := time.Now()
+		w.serveAtLeisure(succeed)
+		again := w.await(2)[1]
+		if took := again.began.Sub(died); again.job.Attempt != 2 || took > 2*time.Minute+tardy {
+			w.Errorf("attempt %d after %v", again.job.Attempt, took)
+		}
+		close(gone)
+		wire.letGo()
+		dying.Shutdown()
+		w.awaitState("default", "x", "completed")
+	})
+}

@@ -1,0 +1,140 @@
+package asynq_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/goairlock/airlock/core"
+)
+
+// cable is the way from a client to its Redis. Once it is cut, commands reach nobody and have no answer, as after a crash.
+type cable struct {
+	gone chan struct{} // closed to let go of the commands that have no answer
+
+	mu     sync.RWMutex // held by commands under way
+	broken bool         // guarded by mu
+}
+
+func newCable() *cable { return &cable{gone: make(chan struct{})} }
+
+var errCut = errors.New("the process has crashed")
+
+// cut returns when no command is under way any more.
+func (c *cable) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = true
+}
+
+// letGo is for what remains of a process that has not really crashed: it can end.
+func (c *cable) letGo() { close(c.gone) }
+
+// pass sends a command, or waits for nothing.
+func (c *cable) pass(send func() error) error {
+	c.mu.RLock()
+	broken := c.broken
+	if !broken {
+		defer c.mu.RUnlock()
+		return send()
+	}
+	c.mu.RUnlock()
+	<-c.gone
+	return errCut
+}
+
+func (c *cable) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *cable) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := c.pass(func() error { return next(ctx, cmd) })
+		if errors.Is(err, errCut) {
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+func (c *cable) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		return c.pass(func() error { return next(ctx, cmds) })
+	}
+}
+
+// expireLeases spares the wait for the leases of workers that have died: 30 seconds, and 30 more that asynq allows for clocks.
+func expireLeases(ctx context.Context, rdb redis.UniversalClient, queues map[string]int) error {
+	for queue := range queues {
+		key := "asynq:{" + queue + "}:lease"
+		ids, err := rdb.ZRange(ctx, key, 0, -1).Result()
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := rdb.ZAddXX(ctx, key, redis.Z{Score: 1, Member: id}).Err(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// childRedis names the Redis of a worker process that is to be killed.
+const childRedis = "AIRLOCK_ASYNQ_TEST_REDIS"
+
+// TestChildWorker is the program of a worker process, and does nothing as a test.
+func TestChildWorker(t *testing.T) {
+	addr := os.Getenv(childRedis)
+	if addr == "" {
+		return
+	}
+	w := setup(t, plain(t, addr), nil)
+	w.serve(func(ctx context.Context, _ string) error {
+		job, _ := core.JobFrom(ctx)
+		fmt.Println("began", job.ID)
+		select {}
+	})
+	select {}
+}
+
+func TestAJobOfAKilledWorkerRunsAgain(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	w := setup(t, plain(t, m.Addr()), nil)
+	in := w.intent("cut off", core.Backoff(core.Fixed(time.Millisecond)), core.Unique("k"))
+	w.want("accepted", in)
+
+	child := exec.Command(os.Args[0], "-test.run=^TestChildWorker$")
+	child.Env = append(os.Environ(), childRedis+"="+m.Addr())
+	out, err := child.StdoutPipe()
+	w.must(err)
+	w.must(child.Start())
+	defer func() { _ = child.Process.Kill() }()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "began "+in.ID {
+	}
+	w.must(child.Process.Kill())
+	_ = child.Wait() // killed, as was asked
+	w.must(lines.Err())
+
+	w.want("duplicate", w.intent("another of the key", core.Unique("k"))) // the job is not lost, nor is its key free
+	w.must(expireLeases(w.ctx, w.rdb, map[string]int{"default": 1}))
+	w.serve(succeed)
+	again := w.await(1)[0]
+	if again.job.ID != in.ID || again.job.Attempt != 2 || again.arg != "cut off" {
+		t.Errorf("ran %+v", again)
+	}
+	w.awaitState("default", in.ID, "completed")
+	w.want("accepted", w.intent("the key is free", core.Unique("k")))
+}

@@ -1,0 +1,107 @@
+package asynq_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/goairlock/airlock/conformance"
+	"github.com/goairlock/airlock/core"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+)
+
+var update = flag.Bool("update", false, "write the golden messages of a release that is to come")
+
+// wire are messages as a release stores them: asynq's own message, which it keeps in a field of the task's key. Each has one
+// header at the most, since protobuf has no order for more.
+var wire = []struct {
+	release, name string
+	opts          []core.Option
+	headers       map[string]string
+}{
+	{"v0.1", "plain", nil, nil},
+	{"v0.1", "header", []core.Option{core.Header("Color", "red"), core.MaxAttempts(3), core.Timeout(time.Minute)}, map[string]string{"Color": "red"}},
+	{"v0.1", "envelope", []core.Option{
+		core.Backoff(core.Exponential(time.Second, time.Minute)), core.Timeout(1500 * time.Millisecond),
+		core.Deadline(time.Date(2100, 1, 2, 15, 4, 5, 6, time.UTC)), asynqexec.Native(asynq.Retention(time.Hour)),
+	}, nil},
+}
+
+func goldenFile(release, name string) string {
+	return filepath.Join("testdata", release, name+".msg")
+}
+
+const goldenPayload = `{"order":"A-1"}`
+
+func TestMessagesAreStoredAsEveryReleaseStoredThem(t *testing.T) {
+	t.Parallel()
+	w := setup(t, embedded(t), nil)
+	for _, g := range wire {
+		in, err := core.DeclareTask[[]byte]("conformance.golden").Codec(core.Raw).
+			Intent([]byte(goldenPayload), append(slices.Clone(g.opts), core.ID("golden-"+g.name))...)
+		w.must(err)
+		w.want("accepted", in)
+		got, err := w.rdb.HGet(w.ctx, "asynq:{default}:t:"+in.ID, "msg").Bytes()
+		w.must(err)
+		file := goldenFile(g.release, g.name)
+		if *update {
+			w.must(os.MkdirAll(filepath.Dir(file), 0o755))
+			w.must(os.WriteFile(file, got, 0o644))
+		}
+		want, err := os.ReadFile(file)
+		w.must(err)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s of %s is now stored as %q, was %q", g.name, g.release, got, want)
+		}
+	}
+}
+
+func TestLocksAreStoredAsEveryReleaseStoredThem(t *testing.T) {
+	t.Parallel()
+	w := setup(t, embedded(t), nil)
+	w.want("accepted", w.intent("a", core.Unique("a key"), core.ID("x"), core.Queue("mail")))
+	const locks, field, holder = "asynq:{mail}:airlock:unique", "test.work a key", "asynq:{mail}:t:x"
+	got, err := w.rdb.HGetAll(w.ctx, locks).Result()
+	w.must(err)
+	if len(got) != 1 || got[field] != holder {
+		t.Errorf("%v", got)
+	}
+	// A lock of somebody else counts.
+	w.must(w.rdb.HSet(w.ctx, locks, "test.work other", holder).Err())
+	w.want("duplicate", w.intent("b", core.Unique("other"), core.Queue("mail")))
+}
+
+// goldenMessages are what each release has stored, put there without asynq's client or ours.
+func goldenMessages(space func(t cleaner, namespace string) connect) []conformance.Golden {
+	var all []conformance.Golden
+	for _, g := range wire {
+		id := "golden-" + g.name
+		all = append(all, conformance.Golden{
+			Name: g.release + " " + g.name, ID: id, Payload: []byte(goldenPayload), Headers: g.headers,
+			Put: func(ctx context.Context, namespace string) error {
+				message, err := os.ReadFile(goldenFile(g.release, g.name))
+				if err != nil {
+					return err
+				}
+				var clients cleanups
+				defer clients.run()
+				rdb := space(&clients, namespace)()
+				if err := rdb.HSet(ctx, "asynq:{default}:t:"+id, "msg", message, "state", "pending", "pending_since", 1).Err(); err != nil {
+					return err
+				}
+				if err := rdb.SAdd(ctx, "asynq:queues", "default").Err(); err != nil {
+					return err
+				}
+				return rdb.LPush(ctx, "asynq:{default}:pending", id).Err()
+			},
+		})
+	}
+	return all
+}
