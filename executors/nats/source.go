@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -34,40 +35,6 @@ func (s *source) durable() string {
 		return s.queue
 	}
 	return s.queue + "--" + s.kind
-}
-
-// bind finds the source's consumer, or creates it. One that exists may have been
-// tuned and is left as it is, if it keeps its hands off what we count.
-func (w *Worker) bind(ctx context.Context, s *source) error {
-	filter := w.stream + "." + s.kind + "." + s.queue + ".>"
-	consumer, err := w.js.Consumer(ctx, w.stream, s.durable())
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		consumer, err = w.js.CreateOrUpdateConsumer(ctx, w.stream, jetstream.ConsumerConfig{
-			Durable: s.durable(), FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: w.opts.AckWait, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 4096,
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("airlock: nats: consumer %s of stream %s: %w", s.durable(), w.stream, err)
-	}
-	cfg := consumer.CachedInfo().Config
-	switch {
-	case cfg.FilterSubject != filter:
-		err = fmt.Errorf("its filter is %q, want %s", cfg.FilterSubject, filter)
-	case cfg.AckPolicy != jetstream.AckExplicitPolicy:
-		err = fmt.Errorf("acknowledgements are %v, want explicit", cfg.AckPolicy)
-	case cfg.MaxDeliver > 0:
-		err = fmt.Errorf("it stops delivering after %d times (max_deliver), and such a job stays in the stream for ever", cfg.MaxDeliver)
-	case len(cfg.BackOff) > 0:
-		err = errors.New("it has a backoff, which replaces ack_wait")
-	case cfg.DeliverSubject != "":
-		err = errors.New("it pushes")
-	}
-	if err != nil {
-		return invalidf("consumer %s of stream %s: %v", s.durable(), w.stream, err)
-	}
-	s.consumer, s.ackWait = consumer, cfg.AckWait
-	return nil
 }
 
 // How long a fetch waits at the server. It holds its slots for so long, which
@@ -224,22 +191,25 @@ func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration
 }
 
 // troubled waits a while after a fetch that failed: the connection is down, or
-// the consumer has no leader. One that was deleted is made again.
+// the consumer has no leader. One that was deleted is made again. A connection
+// that was closed never comes back, and ends Run.
 func (w *Worker) troubled(ctx context.Context, s *source, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	w.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "airlock: nats: fetching jobs", slog.String("queue", s.queue), slog.Any("error", err))
+	if w.conn.IsClosed() {
+		w.stop(fmt.Errorf("airlock: nats: %w", nats.ErrConnectionClosed))
+		return
+	}
 	select {
 	case <-time.After(afterError):
 	case <-ctx.Done():
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, w.opts.AckTimeout)
-	defer cancel()
-	if _, err := w.js.Consumer(limited, w.stream, s.durable()); errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if _, err := w.consumer(ctx, s); errors.Is(err, jetstream.ErrConsumerNotFound) {
 		again := *s
-		if err := w.bind(limited, &again); err != nil && ctx.Err() == nil {
+		if err := w.bind(ctx, &again); err != nil && ctx.Err() == nil {
 			w.opts.Logger.LogAttrs(ctx, slog.LevelError, "airlock: nats: consumer", slog.String("queue", s.queue), slog.Any("error", err))
 		}
 	}

@@ -133,11 +133,16 @@ func (c *cluster) roles() (leader, follower *servers.NATSServer) {
 	return nil, nil
 }
 
+// stubborn is what a program would use that must not lose anything.
+func (c *cluster) stubborn() core.Executor {
+	return compose.WithRetry(c.exec.Execute, compose.Retry{Attempts: 1000, Backoff: core.Fixed(250 * time.Millisecond)})
+}
+
 // flush dispatches n intents in calls of 500. After a third of the calls a follower is killed and started again, after two
 // thirds the leader.
 func (c *cluster) flush(n int, l *ledger) {
 	c.Helper()
-	exec := compose.WithRetry(c.exec.Execute, compose.Retry{Attempts: 60, Backoff: core.Fixed(500 * time.Millisecond)})
+	exec := c.stubborn()
 	const each = 500
 	calls := n / each
 	var hurting sync.WaitGroup
