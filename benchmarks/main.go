@@ -19,6 +19,7 @@ var groups = []func() Group{
 	poolGroup,
 	riverPostgresGroup,
 	riverSQLiteGroup,
+	natsGroup,
 }
 
 func main() {
