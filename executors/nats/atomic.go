@@ -36,12 +36,12 @@ func (e *Executor) atomic(ctx context.Context, intents []core.Intent) error {
 	for {
 		a := e.batch(ctx, fresh, limit)
 		switch {
-		case a.conflict:
+		case a.conflict && time.Now().Before(limit):
 			select {
 			case <-time.After(conflictPause):
 				continue
 			case <-ctx.Done():
-				return all(intents, core.Unknown, contextError(ctx))
+				return all(intents, a.state, fmt.Errorf("%w: %w", contextError(ctx), a.err))
 			}
 		case isKnown(a.err):
 			return e.tellApart(ctx, intents, limit)
@@ -81,7 +81,7 @@ func distinct(intents []core.Intent) (fresh []core.Intent, again []int) {
 // one, it does not say.
 func isKnown(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == codeDuplicateInBatch || api.ErrorCode == codeWrongSequence)
+	return errors.As(err, &api) && (api.ErrorCode == codeDuplicateInBatch || api.ErrorCode == codeWrongSequence && taken(api))
 }
 
 // batch publishes one atomic batch. The first message's reply tells that no

@@ -118,7 +118,13 @@ type flight struct {
 	sent, settled int
 	oldest        int // no intent before it is awaited
 	bytes         int // of payload under way
-	again         []int
+	again         []undecided
+}
+
+// An undecided intent is to be sent again.
+type undecided struct {
+	intent int
+	answer answer // if it never is decided
 }
 
 type stage uint8
@@ -223,12 +229,12 @@ func (f *flight) await() {
 		}
 		retry := f.again
 		f.again = nil
-		for _, i := range retry {
-			limit := f.sentAt[i]
-			if state, err := f.publish(i); err != nil {
-				f.settle(i, state, err)
+		for _, u := range retry {
+			limit := f.sentAt[u.intent]
+			if state, err := f.publish(u.intent); err != nil {
+				f.settle(u.intent, state, err)
 			}
-			f.sentAt[i] = limit
+			f.sentAt[u.intent] = limit
 		}
 	}
 }
@@ -261,7 +267,7 @@ func (f *flight) take(m *nats.Msg) {
 	}
 	a := f.e.answer(m, &f.intents[i])
 	if a.conflict {
-		f.again = append(f.again, i)
+		f.again = append(f.again, undecided{i, a})
 		return
 	}
 	f.bytes -= len(f.intents[i].Payload())
@@ -289,6 +295,13 @@ func (f *flight) finish() error {
 	unanswered, unsentErr := f.e.noAnswer(), error(errAfterFailure)
 	if f.ctx.Err() != nil {
 		unanswered, unsentErr = contextError(f.ctx), contextError(f.ctx)
+	}
+	for _, u := range f.again {
+		err := u.answer.err
+		if f.ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", contextError(f.ctx), err)
+		}
+		f.settle(u.intent, u.answer.state, err)
 	}
 	for i, s := range f.stage {
 		switch s {
@@ -320,7 +333,10 @@ func (e *Executor) one(ctx context.Context, intents []core.Intent) error {
 			case <-time.After(conflictPause):
 				continue
 			case <-limited.Done():
-				a = answer{state: core.Unknown, err: e.noAnswer()}
+				if ctx.Err() != nil {
+					a.err = fmt.Errorf("%w: %w", contextError(ctx), a.err)
+				}
+				return all(intents, a.state, a.err)
 			}
 		}
 		switch {

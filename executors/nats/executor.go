@@ -66,10 +66,8 @@
 //
 // # Refused
 //
-// Priority without lanes, Delay on a stream without schedules, Unique on a stream
-// of several replicas, where a key was not always kept while the leader changed,
-// and every native option: JetStream has none that a job could ask for without
-// being lost.
+// Priority without lanes, Delay on a stream without schedules, and every native
+// option: JetStream has none that a job could ask for without being lost.
 package natsexec
 
 import (

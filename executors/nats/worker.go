@@ -51,9 +51,9 @@ type Worker struct {
 	sources   []*source
 	slots     chan struct{} // one value for each free slot
 
-	jobs    sync.WaitGroup // fetches and jobs
-	active  atomic.Int64   // jobs
-	gone    atomic.Bool    // Run has returned, and jobs that did not end are given up
+	jobs    sync.WaitGroup          // fetches and jobs
+	active  atomic.Int64            // jobs
+	gone    atomic.Bool             // Run has returned, and jobs that did not end are given up
 	stop    context.CancelCauseFunc // ends the feeding, with why Run fails
 	hard    context.Context
 	endJobs context.CancelCauseFunc
