@@ -34,7 +34,7 @@ func TestAnAtomicBatchWithAKnownJobStoresNothing(t *testing.T) {
 
 // atomicBatches sends batches of which something is known already.
 func atomicBatches(w *world) {
-	generated, chosen, delayed := w.intent("a"), w.intent("b", core.ID("b")), w.intent("d", core.Delay(time.Hour))
+	generated, chosen, delayed := w.intent("a"), w.intent("b", core.ID(w.intent("b").ID)), w.intent("d", core.Delay(time.Hour))
 	batch := []core.Intent{generated, chosen, delayed}
 	w.send(batch...)
 	w.wantStored("JOBS.>", 3)
@@ -53,7 +53,11 @@ func atomicBatches(w *world) {
 
 func TestAnAtomicBatchWithATakenKeyStoresNothing(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Atomic: true})
+	atomicBatchesWithAKey(setup(t, &natsexec.Options{Atomic: true}))
+}
+
+// atomicBatchesWithAKey sends batches with a key that a job has.
+func atomicBatchesWithAKey(w *world) {
 	keyed, fresh := w.intent("c", core.Unique("c")), w.intent("e")
 	w.send(keyed)
 	w.wantStates(w.states(fresh, w.intent("f", core.Unique("c"))), core.NotSent, core.Duplicate)

@@ -18,7 +18,10 @@ import (
 )
 
 // patience bounds every wait for something that must happen; a green run never uses it up.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
+
+// once bounds one request that is made again: of a cluster's, any may be lost, and one that is lost is never answered.
+const once = 5 * time.Second
 
 const streamName = "JOBS"
 
@@ -31,6 +34,8 @@ type world struct {
 	task core.Task[string]
 	exec *natsexec.Executor
 	opts *natsexec.Options
+
+	restless bool // its leader may move at any time, see calmly
 }
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -61,7 +66,7 @@ func setup(t *testing.T, opts *natsexec.Options) *world {
 func setupOn(t *testing.T, url string, stream *natsexec.StreamOptions, opts *natsexec.Options) *world {
 	t.Helper()
 	w := bare(t, url, opts)
-	w.must(natsexec.EnsureStream(w.ctx, w.js, streamName, stream))
+	w.insist(func(ctx context.Context) error { return natsexec.EnsureStream(ctx, w.js, streamName, stream) })
 	w.open()
 	return w
 }
@@ -87,9 +92,29 @@ func bare(t *testing.T, url string, opts *natsexec.Options) *world {
 // open makes the executor anew.
 func (w *world) open() {
 	w.Helper()
-	var err error
-	w.exec, err = natsexec.New(w.ctx, w.js, streamName, w.opts)
-	w.must(err)
+	w.insist(func(ctx context.Context) (err error) {
+		w.exec, err = natsexec.New(ctx, w.js, streamName, w.opts)
+		return err
+	})
+}
+
+// insist does something until a server that can do it has answered.
+func (w *world) insist(do func(context.Context) error) {
+	w.Helper()
+	for {
+		ctx, cancel := context.WithTimeout(w.ctx, once)
+		err := do(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		var api *jetstream.APIError
+		busy := errors.As(err, &api) && api.Code >= 500
+		if w.ctx.Err() != nil || !busy && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) {
+			w.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 func (w *world) must(err error) {
@@ -111,6 +136,7 @@ func (w *world) states(intents ...core.Intent) []core.State {
 	w.Helper()
 	err := w.exec.Execute(w.ctx, intents...)
 	var states []core.State
+	w.undisturbed(err)
 	for _, o := range core.OutcomesOf(err, intents) {
 		states = append(states, o.State)
 		if o.Err != nil {
@@ -135,7 +161,9 @@ func (w *world) wantStates(got []core.State, want ...core.State) {
 // send dispatches and demands that everything is accepted.
 func (w *world) send(intents ...core.Intent) {
 	w.Helper()
-	w.must(w.exec.Execute(w.ctx, intents...))
+	err := w.exec.Execute(w.ctx, intents...)
+	w.undisturbed(err)
+	w.must(err)
 }
 
 // work runs a worker until the test ends, or the function it returns is called,
@@ -200,14 +228,22 @@ func (w *world) message(subject string) *jetstream.RawStreamMsg {
 // stored counts what the stream holds on the subjects.
 func (w *world) stored(subject string) int {
 	w.Helper()
-	stream, err := w.js.Stream(w.ctx, streamName)
-	w.must(err)
-	info, err := stream.Info(w.ctx, jetstream.WithSubjectFilter(subject))
-	w.must(err)
 	n := 0
-	for _, count := range info.State.Subjects {
-		n += int(count)
-	}
+	w.insist(func(ctx context.Context) error {
+		stream, err := w.js.Stream(ctx, streamName)
+		if err != nil {
+			return err
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err != nil {
+			return err
+		}
+		n = 0
+		for _, count := range info.State.Subjects {
+			n += int(count)
+		}
+		return nil
+	})
 	return n
 }
 
