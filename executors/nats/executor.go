@@ -61,7 +61,7 @@
 //
 // # Concurrency
 //
-// An [Executor] has no goroutines. Its calls run side by side on one connection.
+// An [Executor] keeps no goroutines. Its calls run side by side on one connection.
 // A [Worker] owns its goroutines and [Worker.Run] waits for them.
 //
 // # Refused

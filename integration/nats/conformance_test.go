@@ -18,13 +18,14 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	url := servers.NATS(t, servers.NATSOptions{}).URL()
-	conformance.Run(t, harness(t, "nats", url, 1, natsexec.Options{Lanes: true}))
+	conformance.Run(t, harness(t, "nats", servers.NATS(t, ownProcess).URL(), 1, natsexec.Options{Lanes: true}))
 }
 
+// ownProcess is for the suite, which counts the goroutines of this one.
+var ownProcess = servers.NATSOptions{OwnProcess: true}
+
 func TestConformanceOnThreeReplicas(t *testing.T) {
-	// In processes of their own: the suite counts the goroutines of this one.
-	h := harness(t, "nats-r3", servers.NATSCluster(t, servers.NATSOptions{OwnProcess: true}).URL(), 3, natsexec.Options{})
+	h := harness(t, "nats-r3", servers.NATSCluster(t, ownProcess).URL(), 3, natsexec.Options{})
 	h.Settle, h.RecoversWithin = 200*time.Millisecond, 15*time.Second
 	conformance.Run(t, h)
 }
@@ -41,12 +42,14 @@ func harness(t *testing.T, name, url string, replicas int, opts natsexec.Options
 		Golden: golden(shared),
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
 			stream := &natsexec.StreamOptions{Replicas: replicas, Storage: jetstream.MemoryStorage}
-			if err := natsexec.EnsureStream(t.Context(), shared, s.Namespace, stream); err != nil {
+			var exec *natsexec.Executor
+			if err := insist(t.Context(), func(ctx context.Context) (err error) {
+				if err = natsexec.EnsureStream(ctx, shared, s.Namespace, stream); err == nil {
+					exec, err = natsexec.New(ctx, shared, s.Namespace, &opts)
+				}
+				return err
+			}); err != nil {
 				t.Fatalf("stream: %v", err)
-			}
-			exec, err := natsexec.New(t.Context(), shared, s.Namespace, &opts)
-			if err != nil {
-				t.Fatalf("New: %v", err)
 			}
 			own := opts
 			own.Queues, own.Concurrency = s.Queues, max(s.Slots, 1)

@@ -131,6 +131,16 @@ func TestWhatAWorkerDoesNotWaitFor(t *testing.T) {
 	if err := run(); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("on a stream that does not fit: %v", err)
 	}
+	w.must(w.js.DeleteStream(w.ctx, streamName))
+	w.must(natsexec.EnsureStream(w.ctx, w.js, streamName, nil))
+	_, err = w.js.CreateConsumer(w.ctx, streamName, jetstream.ConsumerConfig{
+		Durable: "all", FilterSubject: "JOBS.job.>", AckPolicy: jetstream.AckExplicitPolicy,
+	})
+	w.must(err)
+	var api *jetstream.APIError
+	if err := run(); !errors.As(err, &api) || api.ErrorCode != 10100 { // jobs belong to one consumer
+		t.Errorf("beside a consumer of the same jobs: %v", err)
+	}
 	w.conn.Close()
 	if err := run(); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("on a closed connection: %v", err)

@@ -98,20 +98,21 @@ func (w *world) open() {
 	})
 }
 
-// insist does something until a server that can do it has answered.
 func (w *world) insist(do func(context.Context) error) {
 	w.Helper()
+	w.must(insist(w.ctx, do))
+}
+
+// insist does something until a server that can do it has answered.
+func insist(ctx context.Context, do func(context.Context) error) error {
 	for {
-		ctx, cancel := context.WithTimeout(w.ctx, once)
-		err := do(ctx)
+		limited, cancel := context.WithTimeout(ctx, once)
+		err := do(limited)
 		cancel()
-		if err == nil {
-			return
-		}
 		var api *jetstream.APIError
 		busy := errors.As(err, &api) && api.Code >= 500
-		if w.ctx.Err() != nil || !busy && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) {
-			w.Fatal(err)
+		if err == nil || ctx.Err() != nil || !busy && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) {
+			return err
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
