@@ -56,8 +56,11 @@
 // is Unknown. Without a connection a call waits as long for one, and is then
 // NotSent with [core.ErrUnavailable], having handed nothing to the client. What
 // the client holds back while it reconnects is sent later, so an intent
-// published in that moment is Unknown. JetStream's own errors are reachable with
-// errors.As as *jetstream.APIError.
+// published in that moment is Unknown. On several replicas an ID or a unique key
+// may be just being stored: the message is sent again until that is decided, and
+// past the limit the intent is NotSent, or Unknown if what is being stored may be
+// itself. JetStream's own errors are reachable with errors.As as
+// *jetstream.APIError.
 //
 // # Concurrency
 //
