@@ -121,12 +121,12 @@ const longestReason = 512
 
 // oneLine makes a header value of an error's text.
 func oneLine(text string) string {
-	text = strings.ToValidUTF8(strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune { // which makes valid UTF-8 of what is not
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, text), "?")
+	}, text)
 	if len(text) > longestReason {
 		cut := longestReason
 		for !utf8.RuneStart(text[cut]) {

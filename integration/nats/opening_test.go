@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -165,5 +166,45 @@ func TestAWorkerWhoseConnectionIsClosedEnds(t *testing.T) {
 	js.Conn().Close()
 	if err := next(w, ended); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestAConsumerThatCountsByItselfIsRefused(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	for want, cfg := range map[string]jetstream.ConsumerConfig{
+		"max_deliver": {MaxDeliver: 3},
+		"backoff":     {BackOff: []time.Duration{time.Second}},
+		"filter":      {FilterSubject: "JOBS.job.default.test.>"},
+	} {
+		cfg.Durable, cfg.AckPolicy = "default", jetstream.AckExplicitPolicy
+		if cfg.FilterSubject == "" {
+			cfg.FilterSubject = "JOBS.job.default.>"
+		}
+		_, err := w.js.CreateConsumer(w.ctx, streamName, cfg)
+		w.must(err)
+		reg, err := core.NewRegistry()
+		w.must(err)
+		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
+		w.must(err)
+		if err := worker.Run(w.ctx); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+		w.must(w.js.DeleteConsumer(w.ctx, streamName, "default"))
+	}
+}
+
+func TestAWorkersConsumerThatIsDeletedIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	ran := make(chan string, 2)
+	w.work(func(_ context.Context, arg string) error { ran <- arg; return nil })
+	w.send(w.intent("a"))
+	next(w, ran)
+	w.wantStored("JOBS.>", 0) // the job is acknowledged, else it would run again
+	w.must(w.js.DeleteConsumer(w.ctx, streamName, "default"))
+	w.send(w.intent("b"))
+	if got := next(w, ran); got != "b" {
+		t.Errorf("ran %s", got)
 	}
 }

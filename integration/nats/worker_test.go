@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -278,78 +277,4 @@ func TestTimeoutAndDeadline(t *testing.T) {
 	w.send(w.intent("b", core.Deadline(time.Now().Add(400*time.Millisecond)), core.Backoff(core.Fixed(time.Hour))))
 	next(w, took)
 	w.wantStored("JOBS.dead.>", 2) // no retry after the deadline
-}
-
-func TestLanesAreWeighted(t *testing.T) {
-	t.Parallel()
-	w := setup(t, &natsexec.Options{Lanes: true, Concurrency: 1})
-	var intents []core.Intent
-	const each = 60
-	for range each {
-		for _, p := range []int{1, 5, 10} {
-			intents = append(intents, w.intent(fmt.Sprint(p), core.Priority(p)))
-		}
-	}
-	w.send(intents...)
-	w.wantStored("JOBS.high.>", each)
-	w.wantStored("JOBS.low.>", each)
-	ran := make(chan string, len(intents))
-	w.work(func(_ context.Context, arg string) error { ran <- arg; return nil })
-	counts := map[string]int{}
-	for range each { // while all lanes have jobs
-		counts[next(w, ran)]++
-	}
-	if counts["10"] <= counts["5"] || counts["5"] <= counts["1"] || counts["1"] == 0 {
-		t.Errorf("of the first %d: %v", each, counts)
-	}
-	w.wantStored("JOBS.>", 0)
-}
-
-func TestPriorityNeedsLanes(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil)
-	err := w.exec.Execute(w.ctx, w.intent("a", core.Priority(5)))
-	if !errors.Is(err, core.ErrUnsupported) {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestAConsumerThatCountsByItselfIsRefused(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil)
-	for want, cfg := range map[string]jetstream.ConsumerConfig{
-		"max_deliver": {MaxDeliver: 3},
-		"backoff":     {BackOff: []time.Duration{time.Second}},
-		"filter":      {FilterSubject: "JOBS.job.default.test.>"},
-	} {
-		cfg.Durable, cfg.AckPolicy = "default", jetstream.AckExplicitPolicy
-		if cfg.FilterSubject == "" {
-			cfg.FilterSubject = "JOBS.job.default.>"
-		}
-		_, err := w.js.CreateConsumer(w.ctx, streamName, cfg)
-		w.must(err)
-		reg, err := core.NewRegistry()
-		w.must(err)
-		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
-		w.must(err)
-		if err := worker.Run(w.ctx); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", want, err)
-		}
-		w.must(w.js.DeleteConsumer(w.ctx, streamName, "default"))
-	}
-}
-
-func TestAWorkersConsumerThatIsDeletedIsMadeAgain(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil)
-	ran := make(chan string, 2)
-	w.work(func(_ context.Context, arg string) error { ran <- arg; return nil })
-	w.send(w.intent("a"))
-	next(w, ran)
-	w.wantStored("JOBS.>", 0) // the job is acknowledged, else it would run again
-	w.must(w.js.DeleteConsumer(w.ctx, streamName, "default"))
-	w.send(w.intent("b"))
-	if got := next(w, ran); got != "b" {
-		t.Errorf("ran %s", got)
-	}
 }
