@@ -27,7 +27,7 @@ func setupCluster(t *testing.T) *cluster {
 // roles asks until the stream has a leader.
 func (c *cluster) roles() (leader, follower *servers.NATSServer) {
 	c.Helper()
-	for c.ctx.Err() == nil {
+	for ; c.ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(c.ctx, once)
 		stream, err := c.js.Stream(ctx, streamName)
 		cancel()

@@ -31,7 +31,7 @@ func TestConformanceOnThreeReplicas(t *testing.T) {
 }
 
 func harness(t *testing.T, name, url string, replicas int, opts natsexec.Options) conformance.Harness {
-	opts.AckWait, opts.DrainTimeout, opts.Logger = 2*time.Second, 6*time.Second, quiet
+	opts.AckTimeout, opts.AckWait, opts.DrainTimeout, opts.Logger = 30*time.Second, 8*time.Second, 6*time.Second, quiet
 	shared := connect(t, url) // of the producers: a worker has a connection of its own, which Kill cuts
 	return conformance.Harness{
 		Subject: conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},

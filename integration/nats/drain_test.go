@@ -70,7 +70,7 @@ func TestAJobThatADrainCutsShortKeepsItsAttempt(t *testing.T) {
 
 func TestAHandlerThatDoesNotReturnIsGivenUp(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{DrainTimeout: 10 * time.Millisecond, AckWait: time.Second})
+	w := setup(t, &natsexec.Options{DrainTimeout: 10 * time.Millisecond, AckWait: 2 * time.Second})
 	stuck, started := make(chan struct{}), make(chan int, 2)
 	defer close(stuck)
 	reg, err := core.NewRegistry(core.Handle(w.task, func(ctx context.Context, _ string) error {

@@ -57,9 +57,15 @@ func connect(t *testing.T, url string, opts ...nats.Option) jetstream.JetStream 
 	return js
 }
 
-// setup makes a world on a server of its own. Nil options are the zero ones.
+// setup makes a world on a server of its own. Nil options are the zero ones, but for a limit that a busy machine keeps.
 func setup(t *testing.T, opts *natsexec.Options) *world {
 	t.Helper()
+	if opts == nil {
+		opts = &natsexec.Options{}
+	}
+	if opts.AckTimeout == 0 {
+		opts.AckTimeout = 30 * time.Second
+	}
 	return setupOn(t, servers.NATS(t, servers.NATSOptions{Private: true}).URL(), nil, opts)
 }
 
