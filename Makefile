@@ -14,7 +14,7 @@ FUZZTIME ?= 10s
 # For loops over the modules one at a time, without the workspace. The last two
 # are not in it: what linters and the nats command depend on must not decide what
 # the product builds with.
-EVERY_DIR = dirs="$$(bin/repo dirs) tools integration/natstools/cli" || exit 1; for dir in $$dirs
+EVERY_DIR = dirs="$$(bin/repo dirs) tools tools/natscli" || exit 1; for dir in $$dirs
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

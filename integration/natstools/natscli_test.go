@@ -34,7 +34,7 @@ type world struct {
 func setup(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, command: filepath.Join(t.TempDir(), "nats"), url: servers.NATS(t, servers.NATSOptions{Private: true}).URL()}
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "cli", "-o", w.command, "github.com/nats-io/natscli/nats")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join("..", "..", "tools", "natscli"), "-o", w.command, "github.com/nats-io/natscli/nats")
 	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the nats command: %v\n%s", err, out)

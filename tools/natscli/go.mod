@@ -1,4 +1,4 @@
-module github.com/goairlock/airlock/integration/natstools/cli
+module github.com/goairlock/airlock/tools/natscli
 
 go 1.26.0
 
