@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,9 +22,6 @@ var batchChecks = []check{
 	{id: "B04", level: Options, run: keyTwiceInBatch, cases: []string{"id", "unique"},
 		title: "a key twice in one batch is like twice in sequence",
 		why:   "an INSERT of many rows fails or doubles where single ones would not"},
-	{id: "B05", level: Core, run: cutBatch,
-		title: "a call that is cancelled half-way tells the truth about every intent, promptly",
-		why:   "a deploy cancels calls; what it says of them decides what is sent again"},
 }
 
 func everyBatchSize(p *probe) {
@@ -114,11 +110,19 @@ func batchLikeSingle(p *probe) {
 		if name == core.OptionBackoff && s.honours(core.OptionMaxAttempts) {
 			opts = append(opts, core.MaxAttempts(2))
 		}
-		var facts fact
-		var seen []fact
+		var seen []fact // guarded by the ledger's lock
+		first := func() (f fact, ok bool) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(seen) == 0 {
+				return f, false
+			}
+			return seen[0], true
+		}
 		j := s.make(func(r *run) error {
 			s.mu.Lock()
 			seen = append(seen, factsOf(r))
+			s.change()
 			s.mu.Unlock()
 			if plan != nil {
 				return plan(r)
@@ -136,12 +140,10 @@ func batchLikeSingle(p *probe) {
 				p.fail("the second of a unique key is a duplicate, first sent by "+string(m), "%v: %v", o.State, o.Err)
 			}
 		}
-		if !s.await(p.patience()+claim.Granularity, func() bool { return s.count(j.ref) > 0 }) {
+		if !s.await(p.patience()+claim.Granularity, func() bool { _, ok := first(); return ok }) {
 			p.fail("the job runs, "+string(m), "not within %v", p.patience())
 		}
-		s.mu.Lock()
-		facts = seen[0]
-		s.mu.Unlock()
+		facts, _ := first()
 		s.wantFacts(name, m, j, facts, wait)
 	}
 }
@@ -240,60 +242,5 @@ func keyTwiceInBatch(p *probe) {
 	s.quiet()
 	if t := tally(p.hist.all()); t.Ran > len(all)+1 {
 		p.fail(fmt.Sprintf("%d jobs run", len(all)), "%d", t.Ran-1)
-	}
-}
-
-func cutBatch(p *probe) {
-	s := p.open(Setup{})
-	var jobs []job
-	var outs []core.Outcome
-	cut, bit := 0, 0
-	for _, after := range []time.Duration{0, 100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond} {
-		round := make([]job, 300)
-		for i := range round {
-			round[i] = s.make(func(*run) error {
-				if s.sys.Inline {
-					time.Sleep(time.Millisecond)
-				}
-				return nil
-			})
-		}
-		ctx, cancel := context.WithCancel(p.ctx)
-		fired := make(chan time.Time, 1)
-		timer := time.AfterFunc(after, func() { fired <- time.Now(); cancel() })
-		got, err := s.dispatch(ctx, round...)
-		returned := time.Now()
-		if !timer.Stop() {
-			cut++
-			if late := returned.Sub(<-fired); late > p.scaled(time.Second)+s.caps.CancelLatency {
-				p.fail("a cancelled call returns promptly", "%v after it was cancelled", late)
-			}
-		}
-		cancel()
-		if slices.ContainsFunc(got, func(o core.Outcome) bool { return o.State != core.Accepted }) {
-			bit++
-			if !errors.Is(err, context.Canceled) {
-				p.fail("errors.Is finds context.Canceled", "%v", err)
-			}
-		}
-		jobs, outs = append(jobs, round...), append(outs, got...)
-	}
-	s.quiet()
-	for i, o := range outs {
-		switch n := s.count(jobs[i].ref); {
-		case o.State == core.Accepted && n == 0:
-			p.fail("what was accepted runs", "number %d of a cancelled call did not", i%300)
-		case (o.State == core.NotSent || o.State == core.Rejected) && n > 0:
-			p.fail("what is told as "+o.State.String()+" does not run", "number %d of a cancelled call did", i%300)
-		}
-	}
-	p.witness("cancelled during the call", cut)
-	p.witness("not all accepted", bit)
-	switch {
-	case bit > 0:
-	case s.caps.Durability == core.InProcess && cut == 0:
-		p.notApplicable("a call hands over in memory and is over before it can be cancelled")
-	default:
-		p.inconclusive("every call was over before it could be cancelled")
 	}
 }

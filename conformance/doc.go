@@ -12,6 +12,7 @@
 // # Variables
 //
 //	CONFORMANCE_SEED    repeats a run
-//	CONFORMANCE_LEVELS  core,options,faults,soak
+//	CONFORMANCE_LEVELS  some of core,options,faults; all if it is not set
+//	CONFORMANCE_EFFORT  multiplies rounds and durations of what is repeated: 1 if it is not set
 //	CONFORMANCE_REPORT  a folder for reports
 package conformance

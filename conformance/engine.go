@@ -21,8 +21,8 @@ type check struct {
 	why   string // what breaks in production without it
 	cases []string
 	run   func(p *probe)
-	limit time.Duration // before Scale; 0 is 20 s
-	alone bool          // uses the broker: not beside other checks
+	limit time.Duration // before Scale and Effort; 0 is 20 s
+	alone bool          // disturbs what others use: not beside other checks
 }
 
 // probe runs one check: it is the check's T, and by its harnessT the harness's.
@@ -93,7 +93,7 @@ func (p *probe) execute(parent context.Context) {
 	if limit == 0 {
 		limit = 20 * time.Second
 	}
-	limit = p.scaled(limit)
+	limit = p.scaled(limit) * time.Duration(p.h.effort())
 	if p.bubble {
 		limit = 1000 * time.Hour
 	}
@@ -244,6 +244,24 @@ func (p *probe) endIfDecided() {
 	default:
 	}
 }
+
+func (h *Harness) effort() int { return max(h.times, 1) }
+
+// rounds is how often a check repeats what it provokes.
+func (p *probe) rounds(n int) int { return n * p.h.effort() }
+
+// affords ends the check if what it has to wait for takes longer than the run
+// is worth.
+func (p *probe) affords(what string, d time.Duration) {
+	if d > p.worth() {
+		p.notRun("%s takes %v: run with an effort of %d", what, d, int(d/worth)+1)
+	}
+}
+
+// worth is what one thing may be waited for, times the effort.
+const worth = 20 * time.Second
+
+func (p *probe) worth() time.Duration { return worth * time.Duration(p.h.effort()) }
 
 func (h *Harness) scale() float64 {
 	if h.Scale <= 0 {

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"strings"
+	"time"
 
 	"github.com/goairlock/airlock/core"
 )
@@ -25,6 +26,7 @@ func workerKilled(p *probe) {
 	case s.sys.Kill == nil:
 		p.notRun("the harness has no System.Kill")
 	}
+	p.affords("the recovery of a killed worker's job", p.h.RecoversWithin)
 	never := make(chan struct{})
 	cut, done := s.make(p.hold(never)), s.make(nil)
 	s.accept(single, done)
@@ -67,9 +69,31 @@ func poisonMessage(p *probe) {
 	s.accept(batch, after...)
 	s.awaitRuns(append(before, after...))
 	s.quiet()
+	s.allSettled()
 	for _, ph := range s.phantoms() {
 		if strings.Contains(ph, `ref ""`) {
 			p.fail("no handler is called for a message that cannot be understood", "%s", ph)
+		}
+	}
+}
+
+// allSettled wants an end of what is stored: nothing may wait or run for ever.
+func (s *subject) allSettled() {
+	if s.sys.Stored == nil {
+		return
+	}
+	open := func() int {
+		n := 0
+		for _, r := range s.records() {
+			if r.State == Waiting || r.State == Running {
+				n++
+			}
+		}
+		return n
+	}
+	for end := time.Now().Add(s.p.retryWithin()); open() > 0; s.p.sleep(s.p.settle() / 10) {
+		if time.Now().After(end) {
+			s.p.fail("a message that cannot be understood is put away", "%d messages still wait or run", open())
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
 )
 
@@ -31,9 +32,9 @@ type Harness struct {
 	// Stop or Kill were called. It is called from several goroutines. Required.
 	New func(t T, s Setup) System
 
-	// Broker breaks and heals what the executor talks to. Nil: the fault checks
-	// are not run. The checks that use it run one at a time.
-	Broker *Broker
+	// Restart stops and starts what all systems are behind: the backend, as it is
+	// configured, with its data. Nil: what survives is not tested.
+	Restart func(ctx context.Context) error
 
 	// InBubble says that the system needs no network and no other process and
 	// that all its goroutines block on channels, timers and conditions alone.
@@ -72,11 +73,17 @@ type Harness struct {
 	// knows nothing of airlock. Nil: those are not run.
 	Native *Native
 
+	// Lease is how long a worker may be silent before its job is given to another
+	// one; 0 if it never is, or if that is not known.
+	Lease time.Duration
+
 	// Golden are messages as earlier releases stored them. None: not run.
 	Golden []Golden
 
 	// Waivers turn a failure into the verdict [Waived], until they expire.
 	Waivers []Waiver
+
+	times int // the Choice's Effort
 }
 
 // Subject is who is tested.
@@ -107,6 +114,11 @@ type Setup struct {
 	// Paused asks for a worker that does not run before System.Start is called.
 	// A system that cannot do this leaves Start nil.
 	Paused bool
+	// Faults asks for a System.Proxy and a System.WorkerProxy.
+	Faults bool
+	// Room asks for a backend that holds no more than about so many waiting jobs,
+	// where it can be bounded; 0 if it does not matter.
+	Room int
 }
 
 // System is one executor and, unless the executor runs jobs itself, one worker.
@@ -130,6 +142,11 @@ type System struct {
 	StopAccepting bool
 	// Kill ends the worker as a crash would: nothing is finished or handed back.
 	Kill func() error
+	// Proxy is between the executor and its backend, and WorkerProxy between the
+	// worker and its backend, where Setup.Faults asked for them. Each is of this
+	// system alone, and they are two. Nil: the checks that break this connection
+	// are not run. The other functions go round them.
+	Proxy, WorkerProxy *faultproxy.Proxy
 	// Slots is how many jobs the worker really runs at a time; 0 if unknown.
 	Slots int
 	// Stored lists what is stored in the namespace.
@@ -155,23 +172,6 @@ const (
 	Finished RecordState = "finished" // done; only its record is kept
 	Buried   RecordState = "buried"   // failed for good or not understood: kept for people
 )
-
-// Broker breaks and heals the connections between executor or worker and what
-// is behind them. The functions return when the change holds. Nil functions
-// are faults that cannot be made here. All but Restart, Down and Cut are
-// undone by Heal.
-type Broker struct {
-	Down         func() error                    // connections break, new ones are refused
-	Up           func() error                    // undoes Down
-	LoseReplies  func() error                    // the backend hears us, we do not hear it
-	LoseRequests func() error                    // the backend does not hear us
-	Slow         func(d time.Duration) error     // each direction takes d longer
-	Slice        func() error                    // everything arrives byte by byte
-	Cut          func(after int64) error         // connections break once that many more bytes were sent
-	Heal         func() error                    // back to normal; open connections may break
-	Restart      func(ctx context.Context) error // the backend itself stops and starts again
-	Conns        func() int                      // open connections, for leaks
-}
 
 // Native are a producer and a consumer of the backend's own library.
 type Native struct {

@@ -179,6 +179,13 @@ func (l *ledger) runsOf(ref string) []run {
 	return out
 }
 
+// starts counts the runs of all jobs.
+func (l *ledger) starts() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.runs)
+}
+
 func (l *ledger) count(ref string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,7 +19,6 @@ const (
 	Core    Level = "core"    // every executor must pass
 	Options Level = "options" // per dispatch option
 	Faults  Level = "faults"  // broken connections, killed workers
-	Soak    Level = "soak"    // long; on demand only
 )
 
 // Verdict is what a check found. The list is closed.
@@ -71,6 +70,7 @@ type Result struct {
 	Leaked   bool           `json:"leaked,omitempty"` // goroutines were left behind
 
 	events []Event
+	effort int
 	claims *core.Capabilities // of the last system that the check opened
 }
 
@@ -117,6 +117,7 @@ type Env struct {
 	Arch   string `json:"arch"`
 	CPUs   int    `json:"cpus"`
 	Seed   uint64 `json:"seed"`
+	Effort int    `json:"effort,omitempty"`
 	WallMs int64  `json:"wallMs"`
 }
 
@@ -125,7 +126,7 @@ const schema = "conformance-report/v1"
 func newReport(h *Harness, seed uint64) *Report {
 	return &Report{
 		Schema: schema, Made: time.Now().UTC().Round(time.Second), Subject: h.Subject,
-		Env: Env{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Seed: seed},
+		Env: Env{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Seed: seed, Effort: h.times},
 		Harness: map[string]any{
 			"scale": h.scale(), "settle": h.Settle.String(), "skew": h.Skew.String(), "rewritesJSON": h.RewritesJSON,
 			"inBubble": h.InBubble, "waivers": len(h.Waivers),

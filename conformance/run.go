@@ -16,14 +16,18 @@ import (
 )
 
 // Choice says what [Check] is to run and what to keep. The zero value runs all
-// levels but [Soak] with a random seed and keeps nothing.
+// levels with a random seed and keeps nothing.
 type Choice struct {
-	// Levels to run; none for Core, Options and Faults.
+	// Levels to run; none for all.
 	Levels []Level
 	// Only runs these checks alone: "P05", "P05/timeout". None for all.
 	Only []string
 	// Seed repeats an earlier run; 0 for a random one.
 	Seed uint64
+	// Effort multiplies the rounds and the durations of the checks that repeat what
+	// they provoke, above all those of Faults; 0 is 1. What takes longer than the
+	// effort is worth is not run, and says which effort it takes.
+	Effort int
 	// Parallel is how many checks run at a time; 0 is 16.
 	Parallel int
 	// Dir is where histories of failed checks are kept; "" for nowhere.
@@ -36,7 +40,8 @@ type Choice struct {
 // The environment variables that [Run] reads.
 const (
 	envSeed   = "CONFORMANCE_SEED"   // repeats a run
-	envLevels = "CONFORMANCE_LEVELS" // core,options,faults,soak
+	envLevels = "CONFORMANCE_LEVELS" // core,options,faults
+	envEffort = "CONFORMANCE_EFFORT" // 1 for a quick run, 5 for a thorough one
 	envReport = "CONFORMANCE_REPORT" // a folder for conformance.json and junit.xml
 )
 
@@ -50,6 +55,7 @@ func Check(ctx context.Context, h Harness, c Choice) (*Report, error) {
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64N(1_000_000_000) + 1
 	}
+	h.times = c.Effort
 	began := time.Now()
 	report := newReport(&h, c.Seed)
 	jobs := chosen(&h, c)
@@ -68,6 +74,8 @@ func usable(ctx context.Context, h *Harness, c Choice) error {
 		return fmt.Errorf("airlock: conformance: nil context")
 	case h.New == nil:
 		return fmt.Errorf("airlock: conformance: Harness.New is nil")
+	case c.Effort < 0:
+		return fmt.Errorf("airlock: conformance: an effort of %d", c.Effort)
 	}
 	for _, w := range h.Waivers {
 		if w.Check == "" || w.Reason == "" || w.Owner == "" || w.Issue == "" || w.Expires.IsZero() {
@@ -177,7 +185,8 @@ func judge(ctx context.Context, h *Harness, c Choice, p part) Result {
 			r.Reason = "its waiver has expired"
 		}
 	}
-	r.Repro = fmt.Sprintf("%s=%d go test -run '^%s$'", envSeed, r.Seed, "TestConformance/"+r.Name())
+	r.effort = h.times
+	r.Repro = r.repeat("^TestConformance/" + r.Name() + "$")
 	if c.Dir != "" {
 		r.History = keepHistory(c.Dir, &r)
 	}
@@ -204,9 +213,8 @@ func keepHistory(dir string, r *Result) string {
 //
 //	go test -run 'TestConformance/P05/timeout'
 //
-// CONFORMANCE_SEED repeats an earlier run, CONFORMANCE_LEVELS=core,options,faults,soak
-// chooses levels, CONFORMANCE_REPORT names a folder for conformance.json and
-// junit.xml. The report is returned for further assertions.
+// The package comment lists the environment variables that it reads. The report
+// is returned for further assertions.
 func Run(t *testing.T, h Harness) *Report {
 	t.Helper()
 	c, err := choiceFromEnv(t)
@@ -216,6 +224,7 @@ func Run(t *testing.T, h Harness) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.times = c.Effort
 	began := time.Now()
 	report := newReport(&h, c.Seed)
 	var mu sync.Mutex
@@ -259,10 +268,17 @@ func choiceFromEnv(t *testing.T) (Choice, error) {
 	}
 	for _, l := range strings.FieldsFunc(os.Getenv(envLevels), func(r rune) bool { return r == ',' }) {
 		level := Level(strings.TrimSpace(l))
-		if !slices.Contains([]Level{Core, Options, Faults, Soak}, level) {
+		if !slices.Contains([]Level{Core, Options, Faults}, level) {
 			return c, fmt.Errorf("airlock: conformance: %s: no level %q", envLevels, level)
 		}
 		c.Levels = append(c.Levels, level)
+	}
+	if s := os.Getenv(envEffort); s != "" {
+		effort, err := strconv.Atoi(s)
+		if err != nil || effort < 1 {
+			return c, fmt.Errorf("airlock: conformance: %s: %q is not a number from 1", envEffort, s)
+		}
+		c.Effort = effort
 	}
 	if a, ok := any(t).(interface{ ArtifactDir() string }); ok { // Go 1.26
 		c.Dir = a.ArtifactDir()
@@ -358,12 +374,21 @@ func present(t *testing.T, r *Result) {
 	case NotRun, Inconclusive, Waived:
 		t.Skipf("%s %s: %s", r.Name(), r.Verdict, r.Reason)
 	case Fail:
-		r.Repro = fmt.Sprintf("%s=%d go test -run '%s'", envSeed, r.Seed, exactly(t.Name()))
+		r.Repro = r.repeat(exactly(t.Name()))
 		t.Errorf("%s %s (%s)\n  want: %s\n  got:  %s\n  why it matters: %s\n  repeat: %s\n  seed %d, %+v",
 			r.Name(), r.Title, r.Kind, r.Want, r.Got, r.Why, r.Repro, r.Seed, *r.Evidence)
 	default:
 		t.Errorf("%s %s: %s", r.Name(), r.Verdict, r.Reason)
 	}
+}
+
+// repeat is the line to type for running a check once more.
+func (r *Result) repeat(pattern string) string {
+	line := fmt.Sprintf("%s=%d go test -run '%s'", envSeed, r.Seed, pattern)
+	if r.effort > 1 {
+		line = fmt.Sprintf("%s=%d %s", envEffort, r.effort, line)
+	}
+	return line
 }
 
 // exactly makes a -run pattern that matches one test alone.

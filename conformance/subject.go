@@ -18,6 +18,8 @@ type subject struct {
 	sys   System
 	caps  core.Capabilities
 	setup Setup
+
+	patient time.Duration // where it is more than the probe's patience
 }
 
 // open makes a fresh system in a namespace of its own. Further handlers serve
@@ -123,12 +125,13 @@ func (s *subject) refusesTogether(j job) bool {
 	return true
 }
 
-// newRef returns run-producer-number, unique within the check.
+// newRef returns run-producer-number, unique within the check. All have one
+// length, so that equal calls are of equal size on the wire.
 func (l *ledger) newRef() string {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
 	l.p.refs++
-	return fmt.Sprintf("%s-%d-%d", l.p.check.id, l.system, l.p.refs)
+	return fmt.Sprintf("%s-%d-%05d", l.p.check.id, l.system, l.p.refs)
 }
 
 // make makes a job that the ledger knows. A nil plan succeeds at once.
@@ -256,21 +259,25 @@ func (s *subject) push(m mode, jobs ...job) {
 	}
 }
 
+// patience is how long nothing may happen while jobs are waited for.
+func (s *subject) patience() time.Duration { return max(s.patient, s.p.patience()) }
+
 // awaitRuns waits until every job has run once. It gives up when none of those
 // that are missing has run for the time that one job may take: how many there
 // are, and how busy the machine is, must not decide.
 func (s *subject) awaitRuns(jobs []job) {
 	refs := refsOf(jobs)
+	patience := s.patience()
 	for before := -1; ; {
 		n, missing := s.ran(refs)
 		switch n {
 		case len(refs):
 			return
 		case before:
-			s.p.fail("every accepted job runs", "%d of %d ran, and none more within %v; %s did not", n, len(refs), s.p.patience(), missing)
+			s.p.fail("every accepted job runs", "%d of %d ran, and none more within %v; %s did not", n, len(refs), patience, missing)
 		}
 		before = n
-		s.await(s.p.patience(), func() bool { now, _ := s.ran(refs); return now > before })
+		s.await(patience, func() bool { now, _ := s.ran(refs); return now > before })
 	}
 }
 
@@ -301,7 +308,14 @@ func ended(runs []run) []run {
 func (s *subject) quiet() {
 	fence := s.make(nil)
 	s.accept(single, fence)
-	s.awaitRuns([]job{fence})
+	for before := -1; s.count(fence.ref) == 0; { // there may be much before it
+		now := s.starts()
+		if now == before {
+			s.awaitRuns([]job{fence})
+		}
+		before = now
+		s.await(s.patience(), func() bool { return s.starts() > before })
+	}
 	s.hush()
 }
 

@@ -13,9 +13,9 @@ const leakCheck = "L12"
 // table is the whole suite. IDs are stable for ever; texts are free.
 func table() []check {
 	return slices.Concat(
-		contractChecks, fidelityChecks, batchChecks,
+		contractChecks, fidelityChecks, batchChecks, cutChecks,
 		optionChecks, attemptChecks, timeChecks, uniqueChecks,
-		errorChecks, lifecycleChecks, shutdownChecks, faultChecks, identityChecks, nativeChecks, traceChecks,
+		errorChecks, lifecycleChecks, shutdownChecks, outageChecks, replyChecks, flappingChecks, ackChecks, faultChecks, identityChecks, nativeChecks, traceChecks,
 	)
 }
 

@@ -12,11 +12,13 @@ const (
 
 // faults is what the proxy does to the bytes that it reads; the zero value does nothing.
 type faults struct {
-	delay    time.Duration
-	slice    int
-	lose     [2]bool // by direction
-	cutting  bool
-	cutAfter int64 // request bytes left to pass while cutting
+	delay     time.Duration
+	slice     int
+	lose      [2]bool // by direction
+	cutting   bool
+	cutAfter  int64 // request bytes left to pass while cutting
+	losing    bool  // replies, once loseAfter request bytes have passed
+	loseAfter int64
 }
 
 // Delay makes the proxy hold every byte for d, in each direction: a round trip takes at least 2d longer. Bytes are late, not
@@ -45,6 +47,13 @@ func (p *Proxy) CutAfter(n int64) {
 // no reply; connections are still accepted.
 func (p *Proxy) LoseReplies() {
 	p.set(func(f *faults) { f.lose[replies] = true })
+}
+
+// LoseRepliesAfter lets n more request bytes pass, whichever connections they come on, and then does what LoseReplies does,
+// beginning with the reply to the request that the last of them is in. So the replies to the first steps of an operation
+// get through and that to its last one is lost. With n of zero or less it begins at the next request byte.
+func (p *Proxy) LoseRepliesAfter(n int64) {
+	p.set(func(f *faults) { f.losing, f.loseAfter = true, n })
 }
 
 // LoseRequests swallows what clients send: the server never hears of it and the client waits, as with LoseReplies.
@@ -76,6 +85,11 @@ func (p *Proxy) pass(l *link, dir direction, data []byte) parcel {
 		l.lost[dir] = true
 		p.countLost(dir, len(data))
 		return parcel{}
+	}
+	if dir == requests && f.losing {
+		if f.loseAfter -= int64(len(data)); f.loseAfter <= 0 {
+			f.losing, f.lose[replies] = false, true
+		}
 	}
 	out := parcel{slice: f.slice}
 	if f.delay > 0 {

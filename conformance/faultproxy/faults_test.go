@@ -63,6 +63,38 @@ func TestLoseRepliesLetsTheRequestThrough(t *testing.T) {
 	echo(t, dial(t, proxy), "again")
 }
 
+func TestLoseRepliesAfterLosesTheLastReplyOfMany(t *testing.T) {
+	t.Parallel()
+	server, proxy := setup(t)
+	conn := dial(t, proxy)
+	proxy.LoseRepliesAfter(7)
+	echo(t, conn, "one")
+	echo(t, conn, "two")
+	send(t, conn, "three") // holds the seventh byte
+	waitFor(t, proxy, func(s faultproxy.Stats) bool { return s.LostReplyBytes == 5 })
+	if got := server.received.Load(); got != 11 {
+		t.Errorf("the server received %d bytes, want 11", got)
+	}
+	if err := proxy.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	wantBroken(t, conn)
+
+	proxy.LoseRepliesAfter(0)
+	again := dial(t, proxy)
+	send(t, again, "four")
+	waitFor(t, proxy, func(s faultproxy.Stats) bool { return s.LostReplyBytes == 9 })
+	if err := proxy.Heal(); err != nil {
+		t.Fatal(err)
+	}
+
+	proxy.LoseRepliesAfter(100)
+	if err := proxy.Heal(); err != nil { // calls off what has not begun
+		t.Fatal(err)
+	}
+	echo(t, dial(t, proxy), "five")
+}
+
 func TestLoseRequestsKeepsTheServerFromHearing(t *testing.T) {
 	t.Parallel()
 	server, proxy := setup(t)

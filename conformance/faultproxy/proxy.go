@@ -3,13 +3,14 @@
 // The client is given [Proxy.Addr] in place of the server's address. A new proxy passes bytes unchanged; each method
 // below adds one fault, and faults add up until [Proxy.Heal]:
 //
-//	Down          connections are refused, and those that are open are reset
-//	Reset         those that are open are reset, once
-//	CutAfter      the next n request bytes pass, then their connection is reset, once
-//	LoseReplies   requests pass, replies vanish: the server applied what the client believes failed
-//	LoseRequests  requests vanish: the client waits for what never happened
-//	Delay         every byte is late
-//	Slice         bytes arrive in small pieces
+//	Down              connections are refused, and those that are open are reset
+//	Reset             those that are open are reset, once
+//	CutAfter          the next n request bytes pass, then their connection is reset, once
+//	LoseReplies       requests pass, replies vanish: the server applied what the client believes failed
+//	LoseRepliesAfter  the same, from the reply to the n-th request byte on
+//	LoseRequests      requests vanish: the client waits for what never happened
+//	Delay             every byte is late
+//	Slice             bytes arrive in small pieces
 //
 // Requests are the bytes from client to server, replies those from server to client; the proxy does not know where a
 // message ends.

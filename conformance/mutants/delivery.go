@@ -140,6 +140,13 @@ var workerMutants = []Variant{
 		defer w.store.mu.Unlock()
 		j.state = conformance.Finished
 	}}).like("at-most-once by accident"),
+	queue("poison-comes-back", "F10", "tries for ever what it cannot understand", bug{poison: func(*worker) core.Verdict {
+		return core.Verdict{Action: core.Retry, After: time.Second}
+	}}),
+	queue("poison-blocks", "F10", "stops at what it cannot understand", bug{poison: func(w *worker) core.Verdict {
+		<-w.ctx.Done()
+		return core.Verdict{Action: core.Dead}
+	}}),
 	queue("trace-per-attempt", "T02", "gives each attempt a trace of its own", bug{deliver: func(_ *job, d *core.Delivery) {
 		if d.Attempt > 1 && d.Headers.Has("traceparent") {
 			m := map[string]string{}

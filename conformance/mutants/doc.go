@@ -24,6 +24,10 @@ type Variant struct {
 	// Target is the ID of the check that is there to find it; "" for a variant
 	// that is odd but legal.
 	Target string
+	// Levels are the levels that it is judged by; none for all.
+	Levels []conformance.Level
+	// Sometimes are IDs of further checks that notice it or not, as timing will.
+	Sometimes []string
 	// Harness makes a fresh one.
 	Harness func() conformance.Harness
 }
@@ -48,7 +52,7 @@ var kills string
 // All lists the variants, the legal ones first.
 func All() []Variant {
 	var all []Variant
-	for _, list := range [][]Variant{legal, lossMutants, contractMutants, payloadMutants, optionMutants, errorMutants, workerMutants} {
+	for _, list := range [][]Variant{legal, lossMutants, contractMutants, payloadMutants, optionMutants, errorMutants, workerMutants, lineMutants} {
 		all = append(all, list...)
 	}
 	return all
@@ -62,6 +66,11 @@ func queue(name, target, breaks string, b bug) Variant {
 // inline is a variant of an executor that runs jobs before it returns.
 func inline(name, target, breaks string, caps core.Capabilities, change func(core.Executor, *core.Registry) core.Executor) Variant {
 	return Variant{Name: name, Target: target, Breaks: breaks, Harness: func() conformance.Harness { return inlineHarness(caps, change) }}
+}
+
+func (v Variant) sometimes(ids ...string) Variant {
+	v.Sometimes = ids
+	return v
 }
 
 // like adds where it has really happened.

@@ -83,6 +83,7 @@ var legal = []Variant{
 		id:   func(in core.Intent) string { return fmt.Sprint(in.ID, time.Now().UnixNano(), nextNumber()) },
 		caps: func(c *core.Capabilities) { c.IDWindow = core.Window{} },
 	}),
+	{Name: "on-a-line", Breaks: "has a broker on the other end of a connection", Harness: func() conformance.Harness { return lineHarness(lineBug{}) }},
 }
 
 func roundUp(t time.Time) time.Time {

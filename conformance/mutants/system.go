@@ -26,6 +26,7 @@ type bug struct {
 	deliver func(*job, *core.Delivery)                // alters what is run
 	early   func(*worker, *job)                       // before the handler
 	perform func(*worker, core.Delivery) core.Verdict // instead of the registry
+	poison  func(*worker) core.Verdict                // what is done with a message that cannot be understood
 	verdict func(*job, core.Delivery, *core.Verdict)  // alters what is done then; the store's lock is held
 	slots   func(int) int
 	decode  func([]byte) (core.Intent, error)  // reads stored messages

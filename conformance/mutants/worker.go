@@ -121,6 +121,8 @@ func (w *worker) run(j *job, d core.Delivery) {
 	}
 	var v core.Verdict
 	switch {
+	case j.poison && w.bug.poison != nil:
+		v = w.bug.poison(w)
 	case j.poison:
 		v = core.Verdict{Action: core.Dead}
 	case w.bug.perform != nil:

@@ -63,6 +63,7 @@ func (w *Worker) openOnce(ctx context.Context) error {
 			w.sources = append(w.sources, s)
 		}
 	}
+	w.measureLine()
 	w.slots = make(chan struct{}, w.opts.Concurrency)
 	for range w.opts.Concurrency {
 		w.slots <- struct{}{}

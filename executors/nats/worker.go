@@ -50,6 +50,7 @@ type Worker struct {
 	schedules bool // of the stream; set by Run
 	sources   []*source
 	slots     chan struct{} // one value for each free slot
+	roundTrip atomic.Int64  // of a slow line, in nanoseconds; 0 of others
 
 	jobs    sync.WaitGroup          // fetches and jobs
 	active  atomic.Int64            // jobs

@@ -41,8 +41,10 @@ func harness(name string, open func(cleaner) connect, opts asynqexec.Options) co
 			Settings: map[string]string{"library": "asynq v0.26.0"},
 		},
 		RetryWithin: 90 * time.Second, // asynq's own schedule: 15 s to 45 s before the first retry
+		Lease:       30 * time.Second,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			return system(t, space(t, s.Namespace), s, opts)
+			c := space(t, s.Namespace)
+			return system(t, ways{c, c, c}, s, opts)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -72,9 +74,12 @@ func (c *cleanups) run() {
 	}
 }
 
-func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Options) conformance.System {
-	rdb := c()
-	exec, err := asynqexec.New(rdb, &opts)
+// ways lead to one Redis: the executor's, the worker's and that of those who look on.
+type ways struct{ executor, worker, direct connect }
+
+func system(t conformance.T, w ways, s conformance.Setup, opts asynqexec.Options) conformance.System {
+	rdb := w.direct()
+	exec, err := asynqexec.New(w.executor(), &opts)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
@@ -94,7 +99,7 @@ func system(t conformance.T, c connect, s conformance.Setup, opts asynqexec.Opti
 	}
 	log := &shutdownLog{}
 	cfg.Logger, cfg.LogLevel = log, asynq.WarnLevel
-	srv := asynq.NewServerFromRedisClient(c(), cfg)
+	srv := asynq.NewServerFromRedisClient(w.worker(), cfg)
 	start := sync.OnceValue(func() error { return srv.Start(asynqexec.Handler(s.Registry)) })
 	stop := sync.OnceFunc(func() {
 		if start() == nil {

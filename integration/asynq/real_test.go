@@ -3,7 +3,9 @@
 package asynq_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -37,8 +39,17 @@ func clustered(t cleaner, addrs []string) connect {
 }
 
 func TestConformanceOnRedis(t *testing.T) {
-	server := servers.Redis(t, servers.RedisOptions{Private: true})
+	server := servers.Redis(t, servers.RedisOptions{Persistent: true})
 	h := harness("asynq", func(t cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
+	h.Restart = func(context.Context) error { return server.Restart() }
+	h.RecoversWithin = 95 * time.Second // a lease of 30 s, looked at each minute
+	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
+		lines := servers.NewLines(t, s, server.Addr())
+		at := func(addr string) connect { return namespaced(plain(t, addr), s.Namespace+":") }
+		sys := system(t, ways{at(lines.ExecutorAddr), at(lines.WorkerAddr), at(server.Addr())}, s, asynqexec.Options{})
+		lines.Give(&sys)
+		return sys
+	}
 	conformance.Run(t, h)
 }
 

@@ -47,7 +47,7 @@ error, and that nothing was stored.
 	for _, c := range columns {
 		fmt.Fprintf(&b, "\n### %s\n\n", c.name)
 		fmt.Fprintf(&b, "%s, %s, %s/%s, seed %d.", or(c.Subject.Backend, "in this process"), c.Env.Go, c.Env.OS, c.Env.Arch, c.Env.Seed)
-		for _, level := range []conformance.Level{conformance.Core, conformance.Options, conformance.Faults, conformance.Soak} {
+		for _, level := range []conformance.Level{conformance.Core, conformance.Options, conformance.Faults} {
 			if o, ok := c.Summary[level]; ok {
 				fmt.Fprintf(&b, " %s: %s.", level, o)
 			}

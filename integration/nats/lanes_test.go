@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
@@ -42,4 +43,22 @@ func TestPriorityNeedsLanes(t *testing.T) {
 	if !errors.Is(err, core.ErrUnsupported) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// A client gives up on a request a second after its end, and what then arrives is lost.
+func TestLanesAreServedOverASlowLine(t *testing.T) {
+	t.Parallel()
+	w, proxy, _ := proxied(t, &natsexec.Options{Lanes: true})
+	near, err := natsexec.New(w.ctx, w.js, streamName, w.opts)
+	w.must(err)
+	ran := make(chan string, 10)
+	handler := core.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil })
+	far := connect(t, "nats://"+proxy.Addr())
+	proxy.Delay(700 * time.Millisecond)
+	w.workOn(far, w.opts, handler)
+	for _, p := range []int{1, 5, 10} {
+		w.must(near.Execute(w.ctx, w.intent("a", core.Priority(p))))
+		next(w, ran)
+	}
+	w.wantStored("JOBS.>", 0)
 }

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/goairlock/airlock/conformance"
 	riverexec "github.com/goairlock/airlock/executors/river"
+	"github.com/goairlock/airlock/integration/servers"
 )
 
 func TestConformance(t *testing.T) {
@@ -22,9 +24,11 @@ func TestConformance(t *testing.T) {
 func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) store[TTx]) conformance.Harness {
 	stores := &namespaces[TTx]{t: t, open: open, stores: map[string]store[TTx]{}}
 	return conformance.Harness{
-		Subject:      conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/river", Backend: backend},
-		RewritesJSON: true,
-		Scale:        4, // every job is a few transactions, and each of them a write to disk
+		Subject:        conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/river", Backend: backend},
+		RewritesJSON:   true,
+		RecoversWithin: time.Hour, // River's own RescueStuckJobsAfter
+		// Every job is a few transactions. Scale bounds only what a green run does not use up, but for Settle.
+		Scale: 8, Settle: 200 * time.Millisecond,
 		New: func(ct conformance.T, s conformance.Setup) conformance.System {
 			return newSystem(checkTB{t, ct}, stores.get(ct, s.Namespace), s)
 		},
@@ -61,9 +65,18 @@ func newSystem[TTx any](tb checkTB, st store[TTx], s conformance.Setup) conforma
 		config.Queues[q] = river.QueueConfig{MaxWorkers: slots}
 	}
 	must(tb, riverexec.Configure(config))
-	client, err := river.NewClient(st.driver, config)
-	must(tb, err)
-	exec, err := riverexec.New(client, nil)
+	var sys conformance.System
+	var client, inserting *river.Client[TTx]
+	if s.Faults && st.at != nil {
+		lines := servers.NewLines(tb.check, s, st.addr)
+		lines.Give(&sys)
+		inserting = insertOnly(tb, st.at(tb, lines.ExecutorAddr))
+		client = newClient(tb, st.at(tb, lines.WorkerAddr), config)
+	} else {
+		client = newClient(tb, st.driver, config)
+		inserting = client
+	}
+	exec, err := riverexec.New(inserting, nil)
 	must(tb, err)
 	start := func(context.Context) error { return client.Start(context.Background()) }
 	if !s.Paused {
@@ -83,11 +96,26 @@ func newSystem[TTx any](tb checkTB, st store[TTx], s conformance.Setup) conforma
 		defer cancel()
 		_ = client.StopAndCancel(ctx)
 	})
-	return conformance.System{
-		Exec: exec.Execute, Caps: exec.Capabilities(), Start: start, Stop: stop, Slots: slots,
-		Stored:  func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, client) },
-		Corrupt: func(ctx context.Context, task string) error { return corrupt(ctx, client, task) },
-	}
+	direct := insertOnly(tb, st.driver)
+	sys.Exec, sys.Caps, sys.Start, sys.Stop, sys.Slots = exec.Execute, exec.Capabilities(), start, stop, slots
+	sys.Stored = func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, direct) }
+	sys.Corrupt = func(ctx context.Context, task string) error { return corrupt(ctx, direct, task) }
+	return sys
+}
+
+func newClient[TTx any](tb testing.TB, driver riverdriver.Driver[TTx], config *river.Config) *river.Client[TTx] {
+	tb.Helper()
+	client, err := river.NewClient(driver, config)
+	must(tb, err)
+	return client
+}
+
+// insertOnly is a client that works no jobs.
+func insertOnly[TTx any](tb testing.TB, driver riverdriver.Driver[TTx]) *river.Client[TTx] {
+	tb.Helper()
+	config := &river.Config{Logger: quiet, TestOnly: true}
+	must(tb, riverexec.Configure(config))
+	return newClient(tb, driver, config)
 }
 
 func records[TTx any](ctx context.Context, client *river.Client[TTx]) ([]conformance.Record, error) {

@@ -5,12 +5,14 @@ package river_test
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/goairlock/airlock/conformance"
@@ -52,16 +54,24 @@ func openPostgres(t testing.TB) store[pgx.Tx] {
 	return postgresAt(t, shared.server().Database(t))
 }
 
-func postgresAt(t testing.TB, url string) store[pgx.Tx] {
+func openPool(t testing.TB, location string) *pgxpool.Pool {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(url)
+	config, err := pgxpool.ParseConfig(location)
 	must(t, err)
 	config.MaxConns = 8
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	must(t, err)
 	t.Cleanup(pool.Close)
+	return pool
+}
+
+func postgresAt(t testing.TB, location string) store[pgx.Tx] {
+	t.Helper()
+	pool := openPool(t, location)
 	driver := riverpgxv5.New(pool)
 	migrate(t, driver)
+	parsed, err := url.Parse(location)
+	must(t, err)
 	return store[pgx.Tx]{
 		driver:   driver,
 		poolless: riverpgxv5.New(nil),
@@ -76,11 +86,20 @@ func postgresAt(t testing.TB, url string) store[pgx.Tx] {
 			return n, pool.QueryRow(ctx, query).Scan(&n)
 		},
 		postgres: true,
+		addr:     parsed.Host,
+		at: func(t testing.TB, addr string) riverdriver.Driver[pgx.Tx] {
+			other := *parsed
+			other.Host = addr
+			return riverpgxv5.New(openPool(t, other.String()))
+		},
 	}
 }
 
 func TestOnPostgres(t *testing.T) { everywhere(t, openPostgres) }
 
 func TestConformanceOnPostgres(t *testing.T) {
-	conformance.Run(t, harness(t, "river", "PostgreSQL 15", openPostgres))
+	server := servers.Postgres(t, servers.PostgresOptions{NoSync: true})
+	h := harness(t, "river", "PostgreSQL 15", func(t testing.TB) store[pgx.Tx] { return postgresAt(t, server.Database(t)) })
+	h.Restart = func(context.Context) error { return server.Restart() }
+	conformance.Run(t, h)
 }

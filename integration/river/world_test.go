@@ -38,6 +38,10 @@ type store[TTx any] struct {
 	exec     func(ctx context.Context, tx TTx, statement string) error // in a transaction
 	number   func(ctx context.Context, query string) (int, error)
 	postgres bool
+
+	// For servers: where it is, and a driver that reaches it at another address.
+	addr string
+	at   func(t testing.TB, addr string) riverdriver.Driver[TTx]
 }
 
 func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {

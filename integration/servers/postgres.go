@@ -21,6 +21,9 @@ import (
 type PostgresOptions struct {
 	// Private ignores AIRLOCK_POSTGRES_URL, for tests that kill the server or change its settings.
 	Private bool
+	// NoSync leaves it to the system when to write to the disk (fsync off), which makes commits and restarts quick: Kill and
+	// Restart lose nothing, only a crash of the machine would. It implies Private.
+	NoSync bool
 }
 
 // A PostgresServer is a running PostgreSQL server.
@@ -37,7 +40,7 @@ type PostgresServer struct {
 // own. When the test runs as root, the server runs as the user postgres or nobody.
 func Postgres(tb testing.TB, opts PostgresOptions) *PostgresServer {
 	tb.Helper()
-	if external := os.Getenv("AIRLOCK_POSTGRES_URL"); external != "" && !opts.Private {
+	if external := os.Getenv("AIRLOCK_POSTGRES_URL"); external != "" && !opts.Private && !opts.NoSync {
 		parsed, err := url.Parse(external)
 		if err != nil || !strings.HasPrefix(parsed.Scheme, "postgres") {
 			tb.Fatalf("servers: AIRLOCK_POSTGRES_URL is not a postgres:// URL: %v", err)
@@ -75,7 +78,7 @@ func Postgres(tb testing.TB, opts PostgresOptions) *PostgresServer {
 		RawQuery: "sslmode=disable"}
 	i.run(tb, &process{
 		command: func() *exec.Cmd {
-			return command(postgres, "-D", data,
+			return command(postgres, "-D", data, "-c", "fsync="+onOff[!opts.NoSync],
 				"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port.Number()),
 				"-c", "unix_socket_directories=", "-c", "max_connections=300",
 				// Kept with the data, so that a kill leaves nothing in /dev/shm.
@@ -86,6 +89,8 @@ func Postgres(tb testing.TB, opts PostgresOptions) *PostgresServer {
 	})
 	return &PostgresServer{instance: i, url: location}
 }
+
+var onOff = map[bool]string{true: "on", false: "off"}
 
 // URL is the address of the server's default database, as pgx.Connect and sql.Open take it.
 func (s *PostgresServer) URL() string { return s.url.String() }

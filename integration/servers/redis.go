@@ -15,6 +15,9 @@ type RedisOptions struct {
 	// Durable writes every command to the append-only file and syncs it before the reply (appendonly yes, appendfsync always):
 	// what was acknowledged survives Kill. It implies Private.
 	Durable bool
+	// Persistent writes every command to the append-only file and syncs it each second (appendfsync everysec): what was
+	// acknowledged survives Restart, but not every Kill. It implies Private.
+	Persistent bool
 	// Private ignores AIRLOCK_REDIS_URL, for tests that kill the server or change its settings.
 	Private bool
 }
@@ -29,18 +32,29 @@ type RedisServer struct {
 // and no persistence unless Durable.
 func Redis(tb testing.TB, opts RedisOptions) *RedisServer {
 	tb.Helper()
-	if url := os.Getenv("AIRLOCK_REDIS_URL"); url != "" && !opts.Private && !opts.Durable {
+	if url := os.Getenv("AIRLOCK_REDIS_URL"); url != "" && !opts.Private && !opts.Durable && !opts.Persistent {
 		parsed, err := redis.ParseURL(url)
 		if err != nil {
 			tb.Fatalf("servers: AIRLOCK_REDIS_URL: %v", err)
 		}
 		return &RedisServer{instance: &instance{name: "redis"}, addr: parsed.Addr, url: url}
 	}
-	return startRedis(tb, opts.Durable, 1, func([]int) []string { return nil })
+	return startRedis(tb, fsync(opts.Durable, opts.Persistent), 1, func([]int) []string { return nil })
+}
+
+// fsync is when the append-only file is synced; empty: there is none.
+func fsync(durable, persistent bool) string {
+	switch {
+	case durable:
+		return "always"
+	case persistent:
+		return "everysec"
+	}
+	return ""
 }
 
 // startRedis starts a server with that many ports, the first of which clients use; more gives further settings.
-func startRedis(tb testing.TB, durable bool, ports int, more func(ports []int) []string) *RedisServer {
+func startRedis(tb testing.TB, sync string, ports int, more func(ports []int) []string) *RedisServer {
 	tb.Helper()
 	path := program(tb, "redis-server")
 	i := prepare(tb, "redis", ports)
@@ -52,8 +66,8 @@ func startRedis(tb testing.TB, durable bool, ports int, more func(ports []int) [
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(numbers[0]), "--dir", i.dir,
 		"--save", "", "--appendonly", "no",
 	}
-	if durable {
-		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
+	if sync != "" {
+		args = append(args, "--appendonly", "yes", "--appendfsync", sync)
 	}
 	args = append(args, more(numbers)...)
 	addr := i.ports[0].Addr()

@@ -37,7 +37,7 @@ func RedisCluster(tb testing.TB, opts RedisClusterOptions) RedisNodes {
 	tb.Helper()
 	var nodes RedisNodes
 	for range clusterNodes {
-		nodes = append(nodes, startRedis(tb, opts.Durable, 2, func(ports []int) []string {
+		nodes = append(nodes, startRedis(tb, fsync(opts.Durable, false), 2, func(ports []int) []string {
 			args := []string{
 				"--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
 				"--cluster-port", strconv.Itoa(ports[1]), "--cluster-announce-bus-port", strconv.Itoa(ports[1]),

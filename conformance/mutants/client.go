@@ -1,0 +1,125 @@
+package mutants
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+// client is one connection to a broker, made when it is needed and given up at
+// the first error.
+type client struct {
+	addr string
+	bug  *lineBug
+	turn chan struct{} // holds the right to use what follows
+
+	conn  net.Conn // nil if there is none
+	lines *bufio.Reader
+	dead  bool // for a mutant
+}
+
+func newClient(addr string, b *lineBug) *client {
+	return &client{addr: addr, bug: b, turn: make(chan struct{}, 1)}
+}
+
+// clientTimeout is what a client waits for an answer.
+const clientTimeout = 10 * time.Second
+
+// call asks the broker. sent tells whether it may have heard of it.
+func (c *client) call(ctx context.Context, req request) (r reply, sent bool, err error) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return r, false, ctx.Err()
+	}
+	if err := c.connect(ctx); err != nil {
+		return r, false, err
+	}
+	r, err = c.exchange(ctx, req)
+	if err == nil {
+		return r, true, nil
+	}
+	c.dead = c.bug.neverRedials
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	if ctx.Err() == nil || !c.bug.keepsCancelled {
+		c.close()
+	}
+	return r, true, err
+}
+
+func (c *client) connect(ctx context.Context) error {
+	switch {
+	case c.conn != nil:
+		return nil
+	case c.dead:
+		return net.ErrClosed
+	}
+	var dialer net.Dialer
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", c.addr)
+		if err == nil {
+			c.conn, c.lines = conn, bufio.NewReader(conn)
+			return nil
+		}
+		if !c.bug.redialsForEver || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(ownBackoff)
+	}
+}
+
+func (c *client) exchange(ctx context.Context, req request) (r reply, err error) {
+	timeout := clientTimeout
+	if c.bug.timeout > 0 && req.Op == "put" {
+		timeout = c.bug.timeout
+	}
+	conn := c.conn
+	conn.SetDeadline(time.Now().Add(timeout))
+	if !c.bug.ignoresContext {
+		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+	}
+	line, err := json.Marshal(req)
+	if err != nil {
+		return r, err
+	}
+	if _, err := conn.Write(append(line, '\n')); err != nil {
+		return r, err
+	}
+	if c.bug.writeIsSuccess && req.Op == "put" {
+		go c.lines.ReadBytes('\n')
+		c.conn = nil // and the answer is somebody else's affair
+		return reply{States: make([]core.State, len(req.Jobs))}, errAssumed
+	}
+	if c.bug.readsOnce {
+		buf := make([]byte, 1<<20)
+		n, err := conn.Read(buf)
+		if err != nil {
+			return r, err
+		}
+		return r, json.Unmarshal(buf[:n], &r)
+	}
+	if line, err = c.lines.ReadBytes('\n'); err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(line, &r)
+}
+
+// errAssumed is no error, but what a mutant makes of the lack of an answer.
+var errAssumed = errors.New("assumed to be stored")
+
+func (c *client) close() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}

@@ -1,0 +1,158 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/goairlock/airlock/core"
+)
+
+var outageChecks = []check{
+	{id: "F01", level: Faults, run: backendDown, limit: time.Minute,
+		title: "while its backend is down an executor says so, and works again when it is back",
+		why:   "every backend is restarted some day, and nobody wants to restart all its clients too"},
+	{id: "F09", level: Faults, run: backendRestarted, limit: time.Minute, alone: true,
+		title: "accepted jobs outlive a restart of the backend, if that is claimed",
+		why:   "an acknowledgement is a promise, and a restart is when it is tested"},
+	{id: "F11", level: Faults, run: backendFull, limit: time.Minute,
+		title: "a full queue refuses new jobs and drops none that it has accepted",
+		why:   "the oldest job of a full queue is the one that somebody waits for"},
+}
+
+func backendDown(p *probe) {
+	s := p.faulty(Setup{})
+	s.warm(func() []job { return s.makeN(3) })
+	s.quiet()
+	for range p.rounds(1) {
+		s.broke("down", s.sys.WorkerProxy != nil)
+		for _, proxy := range s.proxies() {
+			proxy.Down()
+		}
+		for range 3 {
+			for _, n := range []int{1, 3} {
+				s.refusedWhileDown(s.makeN(n))
+			}
+		}
+		s.heal()
+		for _, n := range []int{1, 20} {
+			jobs, _ := s.insist(s.makeN(n)...)
+			s.awaitRuns(jobs)
+		}
+	}
+	s.balance()
+}
+
+func (s *subject) refusedWhileDown(jobs []job) {
+	p := s.p
+	limit := 2*p.patience() + s.caps.CancelLatency
+	c := s.begin(jobs...)
+	if !c.within(limit) {
+		p.fail("a call returns though the backend is down", "%d jobs: not within %v", len(jobs), limit)
+	}
+	for _, o := range c.outs {
+		switch {
+		case o.State == core.Unknown: // it was on a connection that just broke, or the client tries by itself
+			p.witness("unknown", 1)
+		case o.State == core.NotSent && errors.Is(o.Err, core.ErrUnavailable):
+			p.witness("unavailable", 1)
+		default:
+			p.fail("while the backend is down a job is not sent, with ErrUnavailable, or else unknown", "%v: %v", o.State, o.Err)
+		}
+	}
+}
+
+// backendRestarted restarts the backend under a system whose worker is held
+// back, so that its jobs are stored meanwhile, and under one that works.
+func backendRestarted(p *probe) {
+	if p.h.Restart == nil {
+		if s := p.open(Setup{}); s.sys.Inline || s.caps.Durability == core.InProcess {
+			p.notApplicable("jobs do not outlive their process")
+		}
+		p.notRun("the harness has no Restart")
+	}
+	stored, working := p.open(Setup{Paused: true}), p.open(Setup{})
+	if stored.sys.Inline || stored.caps.Durability == core.InProcess {
+		p.notApplicable("jobs do not outlive their process")
+	}
+	for _, s := range []*subject{stored, working} {
+		s.patient = p.comesBackWithin()
+	}
+	var jobs []job
+	for _, m := range modes {
+		some := stored.makeN(25)
+		if stored.honours(core.OptionID) {
+			some = append(some, stored.make(nil, core.ID(fmt.Sprintf("restart-%s-%s", stored.setup.Namespace, m))))
+		}
+		stored.accept(m, some...)
+		jobs = append(jobs, some...)
+	}
+	before := working.makeN(5)
+	working.accept(batch, before...)
+	working.awaitRuns(before)
+
+	p.hist.add(Event{Kind: EventFault, Text: "restart", State: "working"})
+	if err := p.h.Restart(p.ctx); err != nil {
+		p.broken("harness: Restart: %v", err)
+	}
+	p.hist.add(Event{Kind: EventHeal})
+	p.witness("restarted", 1)
+
+	after, _ := working.insist(working.makeN(5)...)
+	working.awaitRuns(after)
+	if stored.caps.IDWindow.Survives == core.SurvivesRestart {
+		stored.sendAgain(jobs)
+	}
+	stored.start()
+	stored.awaitRuns(jobs)
+	stored.quiet()
+	for _, j := range jobs {
+		if n := stored.count(j.ref); n > 1 {
+			p.fail("a stored job runs once, also after a restart", "%s ran %d times", j.ref, n)
+		}
+	}
+}
+
+// sendAgain sends jobs that are known to be stored until they are answered for.
+func (s *subject) sendAgain(jobs []job) {
+	_, outs := s.insist(jobs...)
+	for i, o := range outs {
+		if want := again(jobs[i].in.ChosenID()); o.State != want {
+			s.p.fail(fmt.Sprintf("the same intent again after a restart is %v, as the ID window claims", want), "%v: %v", o.State, o.Err)
+		}
+	}
+}
+
+// backendFull fills a queue that no worker empties.
+func backendFull(p *probe) {
+	s := p.open(Setup{Paused: true, Room: 200})
+	if s.sys.Inline {
+		p.notApplicable("no job ever waits")
+	}
+	s.patient = p.comesBackWithin()
+	const each = 50
+	most := p.rounds(1000)
+	var accepted []job
+	full := false
+	for n := 0; n < most && !full; n += each {
+		jobs := s.makeN(each)
+		c := s.begin(jobs...)
+		c.finish() // a pool lets it wait for room
+		for i, o := range c.outs {
+			switch o.State {
+			case core.Accepted:
+				accepted = append(accepted, jobs[i])
+			case core.NotSent, core.Rejected, core.Unknown:
+				full = true
+			default:
+				p.fail("a job for which there is no room is not sent or rejected", "%v: %v", o.State, o.Err)
+			}
+		}
+	}
+	s.start()
+	s.awaitRuns(accepted)
+	if !full {
+		p.notApplicable("%d waiting jobs do not fill it", len(accepted))
+	}
+	p.witness("full", 1)
+}
