@@ -21,6 +21,7 @@ var groups = []func() Group{
 	asynqDistantGroup,
 	riverPostgresGroup,
 	riverSQLiteGroup,
+	natsGroup,
 }
 
 func main() {
