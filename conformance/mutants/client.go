@@ -29,7 +29,7 @@ func newClient(addr string, b *lineBug) *client {
 }
 
 // clientTimeout is what a client waits for an answer.
-const clientTimeout = 10 * time.Second
+const clientTimeout = time.Minute
 
 // call asks the broker. sent tells whether it may have heard of it.
 func (c *client) call(ctx context.Context, req request) (r reply, sent bool, err error) {
