@@ -11,9 +11,10 @@ COUNT    ?= 1
 BENCH    ?= .
 FUZZTIME ?= 10s
 
-# For loops over the modules one at a time, without the workspace. tools is not
-# in it: the linters' dependencies must not decide what the product builds with.
-EVERY_DIR = dirs="$$(bin/repo dirs) tools" || exit 1; for dir in $$dirs
+# For loops over the modules one at a time, without the workspace. The last two
+# are not in it: what linters and the nats command depend on must not decide what
+# the product builds with.
+EVERY_DIR = dirs="$$(bin/repo dirs) tools tools/natscli" || exit 1; for dir in $$dirs
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -23,6 +23,7 @@ var groups = []func() Group{
 	workDistantGroup,
 	riverPostgresGroup,
 	riverSQLiteGroup,
+	natsGroup,
 }
 
 func main() {

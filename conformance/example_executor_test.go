@@ -59,15 +59,21 @@ func TestTheGuideShowsThisExecutor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := os.ReadFile("example_executor_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, code, _ := strings.Cut(string(source), "// newExecutor is")
-	code, _, _ = strings.Cut("// newExecutor is"+code, "func TestTheGuide")
-	for _, part := range strings.SplitAfter(code, "\n}\n") {
-		if part = strings.TrimSpace(part); !strings.Contains(string(guide), part) {
-			t.Errorf("docs/write-an-executor.md does not show:\n%s", part)
+	for _, shown := range []struct{ file, from, to string }{
+		{"example_executor_test.go", "// newExecutor is", "func TestTheGuide"},
+		{"example_queue_test.go", "// send is the executor", "func (q *folder) put"},
+		{"example_queue_test.go", "func TestConformanceOfAQueue", "\n// end"},
+	} {
+		source, err := os.ReadFile(shown.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, code, _ := strings.Cut(string(source), shown.from)
+		code, _, _ = strings.Cut(shown.from+code, shown.to)
+		for _, part := range strings.SplitAfter(code, "\n}\n") {
+			if part = strings.TrimSpace(part); !strings.Contains(string(guide), part) {
+				t.Errorf("docs/write-an-executor.md does not show:\n%s", part)
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ var executors = []executor{
 	poolExecutor,
 	asynqExecutor,
 	riverExecutor,
+	natsExecutor,
 }
 
 // executor is one way to get the work done.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,6 +18,8 @@ const (
 	codeResources        jetstream.ErrorCode = 10023
 	codeTooLarge         jetstream.ErrorCode = 10054
 	codeWrongSequence    jetstream.ErrorCode = 10071 // the subject, or one of those of the key, is taken
+	codeOutOfStep        jetstream.ErrorCode = 10063 // replicas: the leader could not apply what its followers may
+	codeStoreFailed      jetstream.ErrorCode = 10077 // likewise
 	codeHeadersTooLarge  jetstream.ErrorCode = 10097
 	codeIDInProcess      jetstream.ErrorCode = 10158 // replicas: a message of the same ID is just being stored
 	codeSubjectInProcess jetstream.ErrorCode = 10164 // replicas: one of the same key is
@@ -29,7 +32,7 @@ const (
 type answer struct {
 	state    core.State
 	err      error
-	conflict bool // ask again: it is not decided yet
+	conflict bool // ask again: it is not decided yet; state and err hold if it never is
 }
 
 type pubAck struct {
@@ -87,11 +90,12 @@ func (e *Executor) plainlyStored(data []byte) bool {
 		return false
 	}
 	rest = rest[len(between):]
+	const mostDigits = 19 // that surely fit in 64 bits
 	for i, c := range rest {
 		if c == '}' {
 			return i > 0 && i == len(rest)-1
 		}
-		if c < '0' || c > '9' || i == 0 && c == '0' {
+		if c < '0' || c > '9' || i == 0 && c == '0' || i == mostDigits {
 			return false
 		}
 	}
@@ -106,20 +110,36 @@ func known(in *core.Intent, err error) answer {
 	return answer{state: core.Accepted}
 }
 
-// refusal says what an error of the stream means. Nothing was stored.
+// taken reports whether a wrong last sequence is that of a message. Where its
+// store does not answer, because it is being closed, the server says the same
+// with a sequence of 0, of a subject that may be free (v2.15.2, server/stream.go,
+// processJetStreamMsg, and checkMsgHeadersPreClusteredProposal: every error of
+// LoadLastMsg).
+func taken(api *jetstream.APIError) bool {
+	return !strings.HasSuffix(api.Description, ": 0")
+}
+
+// refusal says what an error of the stream means. Nothing was stored, but where it says so.
 func refusal(api *jetstream.APIError, in *core.Intent) answer {
 	err := fmt.Errorf("airlock: nats: task %s: %w", in.Task, api)
 	switch api.ErrorCode {
 	case codeWrongSequence:
+		if !taken(api) {
+			return answer{state: core.NotSent, err: fmt.Errorf("%w: %w", core.ErrUnavailable, err)}
+		}
 		return known(in, err)
-	case codeIDInProcess, codeSubjectInProcess:
-		return answer{conflict: true}
+	case codeSubjectInProcess:
+		return answer{conflict: true, state: core.NotSent, err: fmt.Errorf("%w: %w", core.ErrUnavailable, err)}
+	case codeIDInProcess: // by an earlier call, perhaps
+		return answer{conflict: true, state: core.Unknown, err: err}
 	case codeTooLarge, codeHeadersTooLarge:
 		return answer{state: core.Rejected, err: fmt.Errorf("%w: %w", core.ErrTooLarge, err)}
 	case codeNoSchedules:
 		return answer{state: core.Rejected, err: fmt.Errorf("%w: %w", err, &core.OptionError{
 			Option: core.OptionDelay, Executor: name, Reason: "the stream does not allow schedules any more",
 		})}
+	case codeOutOfStep, codeStoreFailed:
+		return answer{state: core.Unknown, err: err}
 	case codeResources, codeIncompleteBatch:
 		return answer{state: core.NotSent, err: fmt.Errorf("%w: %w", core.ErrUnavailable, err)}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,15 +37,15 @@ func (e *Executor) atomic(ctx context.Context, intents []core.Intent) error {
 	for {
 		a := e.batch(ctx, fresh, limit)
 		switch {
-		case a.conflict:
+		case a.conflict && time.Now().Before(limit):
 			select {
 			case <-time.After(conflictPause):
 				continue
 			case <-ctx.Done():
-				return all(intents, core.Unknown, contextError(ctx))
+				return all(intents, a.state, fmt.Errorf("%w: %w", contextError(ctx), a.err))
 			}
 		case isKnown(a.err):
-			return e.tellApart(ctx, intents, limit)
+			return e.tellApart(ctx, intents)
 		case a.state != core.Accepted:
 			return all(intents, a.state, a.err)
 		}
@@ -81,7 +82,7 @@ func distinct(intents []core.Intent) (fresh []core.Intent, again []int) {
 // one, it does not say.
 func isKnown(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == codeDuplicateInBatch || api.ErrorCode == codeWrongSequence)
+	return errors.As(err, &api) && (api.ErrorCode == codeDuplicateInBatch || api.ErrorCode == codeWrongSequence && taken(api))
 }
 
 // batch publishes one atomic batch. The first message's reply tells that no
@@ -133,24 +134,34 @@ func (e *Executor) batch(ctx context.Context, intents []core.Intent, limit time.
 	}
 }
 
+// probesAtOnce bounds how many intents of a refused batch are asked for at a time.
+const probesAtOnce = 64
+
 // tellApart finds out which intents of a refused batch the stream knows. The
 // others are NotSent.
-func (e *Executor) tellApart(ctx context.Context, intents []core.Intent, limit time.Time) error {
+func (e *Executor) tellApart(ctx context.Context, intents []core.Intent) error {
 	out := core.OutcomesOf(nil, intents)
-	limited, cancel := context.WithDeadline(ctx, limit)
+	limited, cancel := context.WithTimeout(ctx, e.opts.AckTimeout)
 	defer cancel()
+	var probes sync.WaitGroup
+	room := make(chan struct{}, probesAtOnce)
 	for i := range intents {
-		there, err := e.knows(limited, &intents[i])
-		switch {
-		case err != nil:
-			// Not stored by this call, but perhaps by an earlier one.
-			out[i].State, out[i].Err = core.Unknown, fmt.Errorf("airlock: nats: atomic batch refused: %w", err)
-		case there:
-			out[i].State = known(&intents[i], nil).state
-		default:
-			out[i].State, out[i].Err = core.NotSent, errBatchRefused
-		}
+		room <- struct{}{}
+		probes.Go(func() {
+			defer func() { <-room }()
+			there, err := e.knows(limited, &intents[i])
+			switch {
+			case err != nil:
+				// Not stored by this call, but perhaps by an earlier one.
+				out[i].State, out[i].Err = core.Unknown, fmt.Errorf("airlock: nats: atomic batch refused: %w", err)
+			case there:
+				out[i].State = known(&intents[i], nil).state
+			default:
+				out[i].State, out[i].Err = core.NotSent, errBatchRefused
+			}
+		})
 	}
+	probes.Wait()
 	return core.Combine(out)
 }
 

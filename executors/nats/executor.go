@@ -56,20 +56,21 @@
 // is Unknown. Without a connection a call waits as long for one, and is then
 // NotSent with [core.ErrUnavailable], having handed nothing to the client. What
 // the client holds back while it reconnects is sent later, so an intent
-// published in that moment is Unknown. JetStream's own errors are reachable with
-// errors.As as *jetstream.APIError.
+// published in that moment is Unknown. On several replicas an ID or a unique key
+// may be just being stored: the message is sent again until that is decided, and
+// past the limit the intent is NotSent, or Unknown if what is being stored may be
+// itself. JetStream's own errors are reachable with errors.As as
+// *jetstream.APIError.
 //
 // # Concurrency
 //
-// An [Executor] has no goroutines. Its calls run side by side on one connection.
+// An [Executor] keeps no goroutines. Its calls run side by side on one connection.
 // A [Worker] owns its goroutines and [Worker.Run] waits for them.
 //
 // # Refused
 //
-// Priority without lanes, Delay on a stream without schedules, Unique on a stream
-// of several replicas, where a key was not always kept while the leader changed,
-// and every native option: JetStream has none that a job could ask for without
-// being lost.
+// Priority without lanes, Delay on a stream without schedules, and every native
+// option: JetStream has none that a job could ask for without being lost.
 package natsexec
 
 import (

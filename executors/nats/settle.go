@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// settleOnce bounds one try to tell the server something.
+// settleOnce bounds one try to tell the server something, beyond the round trips of a slow line.
 const settleOnce = 2 * time.Second
 
 // again publishes the job once more, to be delivered after a wait, and then
@@ -107,7 +107,7 @@ func (w *Worker) lost(j *job, what string, err error) {
 func (w *Worker) persist(j *job, try func(context.Context) error) error {
 	end := time.Now().Add(j.source.ackWait)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), settleOnce)
+		ctx, cancel := context.WithTimeout(context.Background(), settleOnce+2*time.Duration(w.roundTrip.Load()))
 		err := try(ctx)
 		cancel()
 		if err == nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) || !time.Now().Before(end) {
@@ -121,12 +121,12 @@ const longestReason = 512
 
 // oneLine makes a header value of an error's text.
 func oneLine(text string) string {
-	text = strings.ToValidUTF8(strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune { // which makes valid UTF-8 of what is not
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, text), "?")
+	}, text)
 	if len(text) > longestReason {
 		cut := longestReason
 		for !utf8.RuneStart(text[cut]) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -36,40 +37,6 @@ func (s *source) durable() string {
 	return s.queue + "--" + s.kind
 }
 
-// bind finds the source's consumer, or creates it. One that exists may have been
-// tuned and is left as it is, if it keeps its hands off what we count.
-func (w *Worker) bind(ctx context.Context, s *source) error {
-	filter := w.stream + "." + s.kind + "." + s.queue + ".>"
-	consumer, err := w.js.Consumer(ctx, w.stream, s.durable())
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		consumer, err = w.js.CreateOrUpdateConsumer(ctx, w.stream, jetstream.ConsumerConfig{
-			Durable: s.durable(), FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: w.opts.AckWait, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 4096,
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("airlock: nats: consumer %s of stream %s: %w", s.durable(), w.stream, err)
-	}
-	cfg := consumer.CachedInfo().Config
-	switch {
-	case cfg.FilterSubject != filter:
-		err = fmt.Errorf("its filter is %q, want %s", cfg.FilterSubject, filter)
-	case cfg.AckPolicy != jetstream.AckExplicitPolicy:
-		err = fmt.Errorf("acknowledgements are %v, want explicit", cfg.AckPolicy)
-	case cfg.MaxDeliver > 0:
-		err = fmt.Errorf("it stops delivering after %d times (max_deliver), and such a job stays in the stream for ever", cfg.MaxDeliver)
-	case len(cfg.BackOff) > 0:
-		err = errors.New("it has a backoff, which replaces ack_wait")
-	case cfg.DeliverSubject != "":
-		err = errors.New("it pushes")
-	}
-	if err != nil {
-		return invalidf("consumer %s of stream %s: %v", s.durable(), w.stream, err)
-	}
-	s.consumer, s.ackWait = consumer, cfg.AckWait
-	return nil
-}
-
 // How long a fetch waits at the server. It holds its slots for so long, which
 // with several sources are slots that another one could use.
 const (
@@ -86,11 +53,14 @@ func (w *Worker) feed(ctx context.Context) {
 		if n == 0 {
 			return
 		}
-		if len(w.sources) == 1 {
+		switch {
+		case len(w.sources) == 1:
 			w.fetch(ctx, w.sources[0], n, waitAlone)
-			continue
+		case w.roundTrip.Load() > 0:
+			w.deal(ctx, n)
+		default:
+			w.share(ctx, n)
 		}
-		w.share(ctx, n)
 	}
 }
 
@@ -153,6 +123,23 @@ func (w *Worker) share(ctx context.Context, n int) {
 		w.release(n)
 		return
 	}
+	w.spread(ctx, n)
+}
+
+// deal is share on a slow line: each source waits for jobs with the slots that
+// its weight gives it.
+func (w *Worker) deal(ctx context.Context, n int) {
+	deal := map[*source]int{}
+	for range n {
+		deal[w.next(func(*source) bool { return true })]++
+	}
+	for s, mine := range deal {
+		w.fetch(ctx, s, mine, waitBeside)
+	}
+}
+
+// spread has every source wait for jobs with an equal part of n slots.
+func (w *Worker) spread(ctx context.Context, n int) {
 	each, rest := n/len(w.sources), n%len(w.sources)
 	for range w.sources {
 		s := w.next(func(*source) bool { return true })
@@ -189,6 +176,7 @@ func (w *Worker) next(ready func(*source) bool) *source {
 
 // take starts the jobs that a source has, at most n, and returns how many.
 func (w *Worker) take(ctx context.Context, s *source, n int) int {
+	begun := time.Now()
 	batch, err := s.consumer.FetchNoWait(n)
 	if err != nil {
 		w.troubled(ctx, s, err)
@@ -201,6 +189,8 @@ func (w *Worker) take(ctx context.Context, s *source, n int) int {
 	}
 	if err := batch.Error(); err != nil {
 		w.troubled(ctx, s, err)
+	} else if got < n && time.Since(begun) >= clientSlack {
+		w.measureLine()
 	}
 	return got
 }
@@ -208,6 +198,8 @@ func (w *Worker) take(ctx context.Context, s *source, n int) int {
 // fetch waits for at most n jobs on a goroutine of its own, and starts them.
 func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration) {
 	w.jobs.Go(func() {
+		wait += 2 * time.Duration(w.roundTrip.Load())
+		begun := time.Now()
 		batch, err := s.consumer.Fetch(n, jetstream.FetchMaxWait(wait))
 		if err == nil {
 			for msg := range batch.Messages() {
@@ -216,30 +208,56 @@ func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration
 			}
 			err = batch.Error()
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			w.troubled(ctx, s, err)
+		case n > 0 && (time.Since(begun) >= wait+clientSlack || w.roundTrip.Load() > 0):
+			w.measureLine()
 		}
 		w.release(n)
 	})
 }
 
+// clientSlack is how long after a request's own end the client gives up on it
+// (nats.go v1.55.0, jetstream/pull.go, pullConsumer.fetch). What comes later is
+// lost, until the consumer's ack_wait delivers it again.
+const clientSlack = time.Second
+
+// slowLine is the round trip from which on a job could be on its way for longer.
+const slowLine = clientSlack / 4
+
+// measureLine remembers a slow line's round trip, and forgets that of a fast one.
+func (w *Worker) measureLine() {
+	rtt, err := w.conn.RTT()
+	if err != nil {
+		return // there is no line
+	}
+	if rtt < slowLine {
+		rtt = 0
+	}
+	w.roundTrip.Store(int64(rtt))
+}
+
 // troubled waits a while after a fetch that failed: the connection is down, or
-// the consumer has no leader. One that was deleted is made again.
+// the consumer has no leader. One that was deleted is made again. A connection
+// that was closed never comes back, and ends Run.
 func (w *Worker) troubled(ctx context.Context, s *source, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	w.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "airlock: nats: fetching jobs", slog.String("queue", s.queue), slog.Any("error", err))
+	if w.conn.IsClosed() {
+		w.stop(fmt.Errorf("airlock: nats: %w", nats.ErrConnectionClosed))
+		return
+	}
 	select {
 	case <-time.After(afterError):
 	case <-ctx.Done():
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, w.opts.AckTimeout)
-	defer cancel()
-	if _, err := w.js.Consumer(limited, w.stream, s.durable()); errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if _, err := w.consumer(ctx, s); errors.Is(err, jetstream.ErrConsumerNotFound) {
 		again := *s
-		if err := w.bind(limited, &again); err != nil && ctx.Err() == nil {
+		if err := w.bind(ctx, &again); err != nil && ctx.Err() == nil {
 			w.opts.Logger.LogAttrs(ctx, slog.LevelError, "airlock: nats: consumer", slog.String("queue", s.queue), slog.Any("error", err))
 		}
 	}

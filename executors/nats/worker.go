@@ -50,10 +50,12 @@ type Worker struct {
 	schedules bool // of the stream; set by Run
 	sources   []*source
 	slots     chan struct{} // one value for each free slot
+	roundTrip atomic.Int64  // of a slow line, in nanoseconds; 0 of others
 
-	jobs    sync.WaitGroup // fetches and jobs
-	active  atomic.Int64   // jobs
-	gone    atomic.Bool    // Run has returned, and jobs that did not end are given up
+	jobs    sync.WaitGroup          // fetches and jobs
+	active  atomic.Int64            // jobs
+	gone    atomic.Bool             // Run has returned, and jobs that did not end are given up
+	stop    context.CancelCauseFunc // ends the feeding, with why Run fails
 	hard    context.Context
 	endJobs context.CancelCauseFunc
 }
@@ -119,9 +121,18 @@ const afterHard = 5 * time.Second
 //
 // It returns nil after a drain, and an error that names how many handlers did
 // not return within 5 seconds of their context's end; their jobs are run again
-// after the consumer's ack_wait. Before it works it returns what [New] would of
-// a stream that does not fit, [core.ErrInvalid] for a consumer that does not,
-// and JetStream's errors. A second Run at a time is [core.ErrInvalid].
+// after the consumer's ack_wait.
+//
+// What passes does not end it, at its start no more than later: no connection, no
+// answer, a stream or consumer without a leader. It goes on trying until ctx ends,
+// and tells Options.Logger each time. A user who may not use JetStream's subjects
+// gets no answer either; the client's own error handler says why.
+//
+// What does not pass it returns before it works: what [New] returns of a stream
+// that is not there or does not fit, [core.ErrInvalid] for a consumer that does
+// not fit, and JetStream's other errors. A connection that is closed ends it at any
+// time, with nats.ErrConnectionClosed after the drain. A second Run at a time is
+// [core.ErrInvalid].
 func (w *Worker) Run(ctx context.Context) error {
 	if ctx == nil {
 		return invalidf("nil context")
@@ -141,37 +152,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.hard, w.endJobs = context.WithCancelCause(context.Background())
 	defer w.endJobs(nil)
-	w.feed(ctx)
-	return w.drain()
-}
-
-func (w *Worker) open(ctx context.Context) error {
-	cfg, err := readStream(ctx, w.js, w.stream)
-	if err != nil {
-		return err
+	feeding, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	w.stop = stop
+	w.feed(feeding)
+	var closed error
+	if ctx.Err() == nil { // nobody asked it to stop
+		closed = context.Cause(feeding)
 	}
-	if wrong := misfits(cfg, w.opts.Lanes); len(wrong) > 0 {
-		return misfitError(w.stream, wrong)
-	}
-	w.schedules = cfg.AllowMsgSchedules
-	w.sources = nil
-	for _, queue := range w.opts.Queues {
-		for _, lane := range lanes {
-			if lane.kind != laneNormal && !w.opts.Lanes {
-				continue
-			}
-			s := &source{queue: queue, kind: lane.kind, weight: lane.weight}
-			if err := w.bind(ctx, s); err != nil {
-				return err
-			}
-			w.sources = append(w.sources, s)
-		}
-	}
-	w.slots = make(chan struct{}, w.opts.Concurrency)
-	for range w.opts.Concurrency {
-		w.slots <- struct{}{}
-	}
-	return nil
+	return errors.Join(closed, w.drain())
 }
 
 // drain waits for fetches and jobs, as Run says.

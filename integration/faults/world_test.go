@@ -9,7 +9,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen; a green run never uses it up.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A victim is a client of a real server with a proxy in between. It does not retry by itself.
 type victim interface {

@@ -2,8 +2,12 @@ package nats_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
@@ -34,7 +38,7 @@ func TestAnAtomicBatchWithAKnownJobStoresNothing(t *testing.T) {
 
 // atomicBatches sends batches of which something is known already.
 func atomicBatches(w *world) {
-	generated, chosen, delayed := w.intent("a"), w.intent("b", core.ID("b")), w.intent("d", core.Delay(time.Hour))
+	generated, chosen, delayed := w.intent("a"), w.intent("b", core.ID(w.intent("b").ID)), w.intent("d", core.Delay(time.Hour))
 	batch := []core.Intent{generated, chosen, delayed}
 	w.send(batch...)
 	w.wantStored("JOBS.>", 3)
@@ -53,7 +57,11 @@ func atomicBatches(w *world) {
 
 func TestAnAtomicBatchWithATakenKeyStoresNothing(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Atomic: true})
+	atomicBatchesWithAKey(setup(t, &natsexec.Options{Atomic: true}))
+}
+
+// atomicBatchesWithAKey sends batches with a key that a job has.
+func atomicBatchesWithAKey(w *world) {
 	keyed, fresh := w.intent("c", core.Unique("c")), w.intent("e")
 	w.send(keyed)
 	w.wantStates(w.states(fresh, w.intent("f", core.Unique("c"))), core.NotSent, core.Duplicate)
@@ -69,4 +77,37 @@ func TestAnAtomicBatchKeepsKeysApartWithinItself(t *testing.T) {
 	same := w.intent("c")
 	w.wantStates(w.states(first, twin, same, same), core.Accepted, core.Duplicate, core.Accepted, core.Accepted)
 	w.wantStored("JOBS.>", 2)
+}
+
+// The server has 50 batches open at a time for a stream, and refuses more.
+func TestMoreAtomicBatchesThanTheServerTakes(t *testing.T) {
+	t.Parallel()
+	w := setup(t, &natsexec.Options{Atomic: true})
+	publish := func(batch, sequence int, commit string) {
+		m := plain("JOBS.job.other.test.work", `"of another program"`)
+		m.Header.Set("Nats-Batch-Id", fmt.Sprint(batch))
+		m.Header.Set("Nats-Batch-Sequence", fmt.Sprint(sequence))
+		if commit != "" {
+			m.Header.Set("Nats-Batch-Commit", commit)
+		}
+		reply, err := w.conn.RequestMsgWithContext(w.ctx, m)
+		w.must(err)
+		if strings.Contains(string(reply.Data), "error") {
+			t.Fatalf("batch %d: %s", batch, reply.Data)
+		}
+	}
+	for batch := range 50 {
+		publish(batch, 1, "")
+	}
+	intents := w.some(3)
+	err := w.exec.Execute(w.ctx, intents...)
+	var api *jetstream.APIError
+	if !errors.Is(err, core.ErrUnavailable) || !errors.Is(err, core.ErrNotSent) || !errors.As(err, &api) || api.ErrorCode != 10210 {
+		t.Errorf("error %v", err)
+	}
+	w.wantStored("JOBS.>", 0)
+	publish(7, 2, "1")
+	w.must(w.retrying()(w.ctx, intents...))
+	w.wantStored("JOBS.job.default.>", 3)
+	w.wantStored("JOBS.>", 5)
 }

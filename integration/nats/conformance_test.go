@@ -18,31 +18,39 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	server, opts := servers.NATS(t, servers.NATSOptions{OwnProcess: true}), natsexec.Options{Lanes: true}
+	server, opts := servers.NATS(t, ownProcess), natsexec.Options{Lanes: true}
 	conformance.Run(t, overLines(harness(t, "nats", server.URL(), 1, opts), server, opts))
 }
 
+// ownProcess is for the suite, which counts the goroutines of this one.
+var ownProcess = servers.NATSOptions{OwnProcess: true}
+
 func TestConformanceOnThreeReplicas(t *testing.T) {
-	// In processes of their own: the suite counts the goroutines of this one.
-	h := harness(t, "nats-r3", servers.NATSCluster(t, servers.NATSOptions{OwnProcess: true}).URL(), 3, natsexec.Options{})
-	h.Scale, h.RecoversWithin = 2, 15*time.Second
+	h := harness(t, "nats-r3", servers.NATSCluster(t, ownProcess).URL(), 3, natsexec.Options{})
+	h.Settle, h.RecoversWithin = 200*time.Millisecond, 15*time.Second
 	conformance.Run(t, h)
 }
 
 func harness(t *testing.T, name, url string, replicas int, opts natsexec.Options) conformance.Harness {
-	opts.AckWait, opts.DrainTimeout, opts.Logger = 2*time.Second, time.Second, quiet
+	opts.AckTimeout, opts.AckWait, opts.DrainTimeout, opts.Logger = 30*time.Second, 8*time.Second, 6*time.Second, quiet
 	shared := connect(t, url) // of the producers: a worker has a connection of its own, which Kill cuts
 	return conformance.Harness{
 		Subject: conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},
-		Native:  &conformance.Native{Produce: produce(shared), Consume: consume(shared)},
+		// A machine may be busy: Scale bounds what a green run does not use up, and is taken back from Settle. A drain must take
+		// longer than the 3 seconds after which the suite, at this scale, gives up on one.
+		Scale: 12, Settle: 100 * time.Millisecond,
+		Native: &conformance.Native{Produce: produce(shared), Consume: consume(shared)},
+		Golden: golden(shared),
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
 			stream := &natsexec.StreamOptions{Replicas: replicas, Storage: jetstream.MemoryStorage}
-			if err := natsexec.EnsureStream(t.Context(), shared, s.Namespace, stream); err != nil {
+			var exec *natsexec.Executor
+			if err := insist(t.Context(), func(ctx context.Context) (err error) {
+				if err = natsexec.EnsureStream(ctx, shared, s.Namespace, stream); err == nil {
+					exec, err = natsexec.New(ctx, shared, s.Namespace, &opts)
+				}
+				return err
+			}); err != nil {
 				t.Fatalf("stream: %v", err)
-			}
-			exec, err := natsexec.New(t.Context(), shared, s.Namespace, &opts)
-			if err != nil {
-				t.Fatalf("New: %v", err)
 			}
 			own := opts
 			own.Queues, own.Concurrency = s.Queues, max(s.Slots, 1)
@@ -154,6 +162,43 @@ func records(ctx context.Context, js jetstream.JetStream, name string) ([]confor
 	}
 }
 
+// golden are messages as v0.1 stores them, and one that a worker put off. What executors/nats/wire_test.go pins is written here
+// once more by hand, with fields that a later release may add.
+func golden(js jetstream.JetStream) []conformance.Golden {
+	put := func(subject string, header nats.Header) func(context.Context, string) error {
+		return func(ctx context.Context, namespace string) error {
+			m := &nats.Msg{Subject: namespace + subject, Header: nats.Header{}, Data: []byte(`{"n":1}`)}
+			for key, values := range header { // a schedule's target is in the stream
+				m.Header[key] = []string{strings.ReplaceAll(values[0], "JOBS.", namespace+".")}
+			}
+			_, err := js.PublishMsg(ctx, m)
+			return err
+		}
+	}
+	list := []conformance.Golden{
+		{Name: "v0.1", Put: put(".job.default.conformance.golden", nats.Header{
+			"Nats-Msg-Id": {"golden-1"}, "Color": {"red"}, "Airlock-New": {"1"},
+		})},
+		{Name: "v0.1 with an envelope", Put: put(".job.default.conformance.golden", nats.Header{
+			"Nats-Msg-Id": {"golden-1"}, "Airlock-Envelope": {`{"v":1,"id":"golden-1","timeout":"1m0s","headers":{"Color":"red"},"new":true}`},
+		})},
+		{Name: "v0.1 with a unique key", Put: put(".job.default.conformance.golden.=glTDKakoUPbVOd03b0gW7g", nats.Header{
+			"Nats-Msg-Id": {"golden-1"}, "Color": {"red"}, "Airlock-Envelope": {`{"v":1,"id":"golden-1","unique":"k"}`},
+		})},
+		{Name: "v0.1 scheduled", Put: put(".at.default.conformance.golden.~JEL_7t5qsHgfR_sUhF8mgw", nats.Header{
+			"Nats-Msg-Id": {"golden-1"}, "Color": {"red"}, "Airlock-Envelope": {`{"v":1,"id":"golden-1"}`},
+			"Nats-Schedule": {"@at 2020-01-02T03:04:05.000000006Z"}, "Nats-Schedule-Target": {"JOBS.job.default.conformance.golden"},
+		})},
+		{Name: "v0.1 put off by a worker", Put: put(".job.default.conformance.golden", nats.Header{
+			"Nats-Msg-Id": {"golden-1 17"}, "Airlock-Attempts": {"2"}, "Color": {"red"}, "Airlock-Envelope": {`{"v":1,"id":"golden-1","max_attempts":5}`},
+		})},
+	}
+	for i := range list {
+		list[i].ID, list[i].Payload, list[i].Headers = "golden-1", []byte(`{"n":1}`), map[string]string{"Color": "red"}
+	}
+	return list
+}
+
 func produce(js jetstream.JetStream) func(ctx context.Context, namespace, task string, payload []byte) error {
 	return func(ctx context.Context, namespace, task string, payload []byte) error {
 		_, err := js.Publish(ctx, namespace+".job.default."+task, payload)
@@ -170,6 +215,9 @@ func consume(js jetstream.JetStream) func(ctx context.Context, namespace string)
 			return "", nil, err
 		}
 		m, err := consumer.Next(jetstream.FetchContext(ctx))
+		for errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil { // of a cluster, where it was made a moment ago
+			m, err = consumer.Next(jetstream.FetchContext(ctx))
+		}
 		if err != nil {
 			return "", nil, err
 		}

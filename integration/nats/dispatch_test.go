@@ -48,6 +48,19 @@ func TestTheSameIntentAgainIsNoSecondJob(t *testing.T) {
 	w.wantStored("JOBS.>", 2)
 }
 
+func TestPastItsWindowAnIDIsFreeAgain(t *testing.T) {
+	t.Parallel()
+	w := bare(t, startNATS(t), nil)
+	w.must(natsexec.EnsureStream(w.ctx, w.js, streamName, &natsexec.StreamOptions{Window: 200 * time.Millisecond}))
+	w.open()
+	chosen := w.intent("a", core.ID("a-1"))
+	w.send(chosen)
+	for w.states(chosen)[0] != core.Accepted {
+		time.Sleep(20 * time.Millisecond)
+	}
+	w.wantStored("JOBS.>", 2)
+}
+
 func TestADelayedIntentAgainIsNoSecondJob(t *testing.T) {
 	t.Parallel()
 	w := bare(t, startNATS(t), nil)

@@ -70,7 +70,7 @@ func TestAJobThatADrainCutsShortKeepsItsAttempt(t *testing.T) {
 
 func TestAHandlerThatDoesNotReturnIsGivenUp(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{DrainTimeout: 10 * time.Millisecond, AckWait: time.Second})
+	w := setup(t, &natsexec.Options{DrainTimeout: 10 * time.Millisecond, AckWait: 2 * time.Second})
 	stuck, started := make(chan struct{}), make(chan int, 2)
 	defer close(stuck)
 	reg, err := core.NewRegistry(core.Handle(w.task, func(ctx context.Context, _ string) error {
@@ -136,4 +136,79 @@ func TestWhatAWorkerIsGivenMustBeGood(t *testing.T) {
 	done, cancel := context.WithCancel(w.ctx)
 	cancel()
 	w.must(worker.Run(done))
+}
+
+// A worker asks for as many jobs as it has room for, and what the server sends it while its drain begins is on its way.
+func TestAJobThatIsOnItsWayWhenADrainBeginsKeepsItsAttempt(t *testing.T) {
+	t.Parallel()
+	w, proxy, _ := proxied(t, nil)
+	ran := make(chan core.Job, 1000)
+	handler := core.Handle(w.task, func(ctx context.Context, _ string) error {
+		job, _ := core.JobFrom(ctx)
+		ran <- job
+		return nil
+	})
+	near, err := natsexec.New(w.ctx, w.js, streamName, w.opts)
+	w.must(err)
+	for { // on a busy machine the job may arrive before its worker is told to stop
+		stop := w.workOn(connect(t, "nats://"+proxy.Addr()), w.opts, handler)
+		w.must(near.Execute(w.ctx, w.intent("first")))
+		next(w, ran) // it works, and asks for more
+		w.wantStored("JOBS.>", 0)
+		proxy.Delay(400 * time.Millisecond)
+		in := w.intent("on its way", core.MaxAttempts(1))
+		w.must(near.Execute(w.ctx, in))
+		for sent := false; !sent && len(ran) == 0; {
+			consumer, err := w.js.Consumer(w.ctx, streamName, "default")
+			w.must(err)
+			sent = consumer.CachedInfo().NumAckPending == 1
+		}
+		w.must(stop())
+		proxy.Delay(0)
+		if len(ran) > 0 {
+			<-ran
+			continue
+		}
+		m := w.message("JOBS.job.>")
+		if got := m.Header.Get("Airlock-Attempts"); got != "0" {
+			t.Errorf("%q attempts counted", got)
+		}
+		w.wantStored("JOBS.>", 1)
+		w.workOn(w.js, w.opts, handler)
+		if job := next(w, ran); job.ID != in.ID || job.Attempt != 1 {
+			t.Errorf("job %+v", job)
+		}
+		return
+	}
+}
+
+func TestADrainLeavesDelayedJobsToTheStream(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	ran := make(chan core.Job, 10)
+	handler := func(ctx context.Context, _ string) error {
+		job, _ := core.JobFrom(ctx)
+		ran <- job
+		if job.Attempt == 1 {
+			return errors.New("again")
+		}
+		return nil
+	}
+	stop := w.work(handler)
+	far := w.intent("in an hour", core.Delay(time.Hour))
+	soon := w.intent("soon", core.Delay(300*time.Millisecond))
+	retried := w.intent("retried", core.Backoff(core.Fixed(time.Second)))
+	w.send(far, soon, retried)
+	next(w, ran) // one of the two, which waits for its retry then
+	w.must(stop())
+	w.work(handler)
+	seen := map[string]int{}
+	for range 3 {
+		seen[next(w, ran).ID]++
+	}
+	if seen[soon.ID] == 0 || seen[retried.ID] == 0 {
+		t.Errorf("ran %v", seen)
+	}
+	w.wantStored("JOBS.at.>", 1)
+	w.wantStored("JOBS.>", 1)
 }

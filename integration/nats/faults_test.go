@@ -33,7 +33,7 @@ func proxied(t *testing.T, opts *natsexec.Options) (*world, *faultproxy.Proxy, *
 
 // retrying is what a program would use: a connection that has just broken looks open until it is written to.
 func (w *world) retrying() core.Executor {
-	return compose.WithRetry(w.exec.Execute, compose.Retry{Attempts: 10})
+	return compose.WithRetry(w.exec.Execute, compose.Retry{Attempts: 100})
 }
 
 func (w *world) some(n int, opts ...core.Option) []core.Intent {
@@ -55,9 +55,9 @@ func TestALostReplyIsUnknownAndTheIntentAgainIsNoSecondJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tc.opts.AckTimeout = 500 * time.Millisecond
+			tc.opts.AckTimeout = 2 * time.Second
 			w, proxy, _ := proxied(t, &tc.opts)
-			w.send(w.some(tc.n)...) // warm
+			w.must(w.retrying()(w.ctx, w.some(tc.n)...)) // warm
 			intents := w.some(tc.n)
 			proxy.LoseReplies()
 			err := w.exec.Execute(w.ctx, intents...)
@@ -83,7 +83,7 @@ func TestABatchCutMidwayLosesNothingAndDoublesNothing(t *testing.T) {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
 			w, proxy, _ := proxied(t, &natsexec.Options{AckTimeout: time.Second})
-			w.send(w.some(2)...)
+			w.must(w.retrying()(w.ctx, w.some(2)...))
 			intents := w.some(1000)
 			proxy.CutAfter(after)
 			outcomes := core.OutcomesOf(w.exec.Execute(w.ctx, intents...), intents)
@@ -123,7 +123,7 @@ func TestWithoutAConnectionNothingIsSentLater(t *testing.T) {
 	w.awaitConnected(true)
 	w.must(w.conn.Flush())
 	w.wantStored("JOBS.>", 0)
-	w.send(intents...)
+	w.must(w.retrying()(w.ctx, intents...))
 	w.wantStored("JOBS.>", 3)
 }
 
@@ -175,7 +175,7 @@ func TestAnAcknowledgementThatIsLostRunsTheJobOnceMoreAtMost(t *testing.T) {
 	t.Parallel()
 	w, proxy, _ := proxied(t, nil)
 	near := *w.opts
-	near.AckWait = time.Second
+	near.AckWait = 4 * time.Second
 	runs := make(chan int, 10)
 	reg, err := core.NewRegistry(core.Handle(w.task, func(ctx context.Context, _ string) error {
 		job, _ := core.JobFrom(ctx)
@@ -199,7 +199,7 @@ func TestAnAcknowledgementThatIsLostRunsTheJobOnceMoreAtMost(t *testing.T) {
 	if err := proxy.WaitFor(w.ctx, func(s faultproxy.Stats) bool { return s.LostRequestBytes > 0 }); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(1200 * time.Millisecond) // past the ack_wait
+	time.Sleep(4500 * time.Millisecond) // past the ack_wait
 	w.must(proxy.Heal())
 	w.wantStored("JOBS.>", 0)
 	cancel()

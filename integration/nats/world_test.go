@@ -18,7 +18,10 @@ import (
 )
 
 // patience bounds every wait for something that must happen; a green run never uses it up.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
+
+// once bounds one request that is made again: of a cluster's, any may be lost, and one that is lost is never answered.
+const once = 5 * time.Second
 
 const streamName = "JOBS"
 
@@ -31,6 +34,8 @@ type world struct {
 	task core.Task[string]
 	exec *natsexec.Executor
 	opts *natsexec.Options
+
+	restless bool // its leader may move at any time, see calmly
 }
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -52,16 +57,22 @@ func connect(t *testing.T, url string, opts ...nats.Option) jetstream.JetStream 
 	return js
 }
 
-// setup makes a world on a server of its own. Nil options are the zero ones.
+// setup makes a world on a server of its own. Nil options are the zero ones, but for a limit that a busy machine keeps.
 func setup(t *testing.T, opts *natsexec.Options) *world {
 	t.Helper()
+	if opts == nil {
+		opts = &natsexec.Options{}
+	}
+	if opts.AckTimeout == 0 {
+		opts.AckTimeout = 30 * time.Second
+	}
 	return setupOn(t, servers.NATS(t, servers.NATSOptions{Private: true}).URL(), nil, opts)
 }
 
 func setupOn(t *testing.T, url string, stream *natsexec.StreamOptions, opts *natsexec.Options) *world {
 	t.Helper()
 	w := bare(t, url, opts)
-	w.must(natsexec.EnsureStream(w.ctx, w.js, streamName, stream))
+	w.insist(func(ctx context.Context) error { return natsexec.EnsureStream(ctx, w.js, streamName, stream) })
 	w.open()
 	return w
 }
@@ -87,9 +98,30 @@ func bare(t *testing.T, url string, opts *natsexec.Options) *world {
 // open makes the executor anew.
 func (w *world) open() {
 	w.Helper()
-	var err error
-	w.exec, err = natsexec.New(w.ctx, w.js, streamName, w.opts)
-	w.must(err)
+	w.insist(func(ctx context.Context) (err error) {
+		w.exec, err = natsexec.New(ctx, w.js, streamName, w.opts)
+		return err
+	})
+}
+
+func (w *world) insist(do func(context.Context) error) {
+	w.Helper()
+	w.must(insist(w.ctx, do))
+}
+
+// insist does something until a server that can do it has answered.
+func insist(ctx context.Context, do func(context.Context) error) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, once)
+		err := do(limited)
+		cancel()
+		var api *jetstream.APIError
+		busy := errors.As(err, &api) && api.Code >= 500
+		if err == nil || ctx.Err() != nil || !busy && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 func (w *world) must(err error) {
@@ -111,6 +143,7 @@ func (w *world) states(intents ...core.Intent) []core.State {
 	w.Helper()
 	err := w.exec.Execute(w.ctx, intents...)
 	var states []core.State
+	w.undisturbed(err)
 	for _, o := range core.OutcomesOf(err, intents) {
 		states = append(states, o.State)
 		if o.Err != nil {
@@ -135,7 +168,9 @@ func (w *world) wantStates(got []core.State, want ...core.State) {
 // send dispatches and demands that everything is accepted.
 func (w *world) send(intents ...core.Intent) {
 	w.Helper()
-	w.must(w.exec.Execute(w.ctx, intents...))
+	err := w.exec.Execute(w.ctx, intents...)
+	w.undisturbed(err)
+	w.must(err)
 }
 
 // work runs a worker until the test ends, or the function it returns is called,
@@ -200,14 +235,22 @@ func (w *world) message(subject string) *jetstream.RawStreamMsg {
 // stored counts what the stream holds on the subjects.
 func (w *world) stored(subject string) int {
 	w.Helper()
-	stream, err := w.js.Stream(w.ctx, streamName)
-	w.must(err)
-	info, err := stream.Info(w.ctx, jetstream.WithSubjectFilter(subject))
-	w.must(err)
 	n := 0
-	for _, count := range info.State.Subjects {
-		n += int(count)
-	}
+	w.insist(func(ctx context.Context) error {
+		stream, err := w.js.Stream(ctx, streamName)
+		if err != nil {
+			return err
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err != nil {
+			return err
+		}
+		n = 0
+		for _, count := range info.State.Subjects {
+			n += int(count)
+		}
+		return nil
+	})
 	return n
 }
 

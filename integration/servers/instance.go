@@ -18,8 +18,9 @@ var ErrExternal = errors.New("servers: the server comes from the environment and
 // ErrStopped is returned by Kill and Restart after Stop: the data are gone.
 var ErrStopped = errors.New("servers: the server is stopped and its data are removed")
 
-// patience bounds a start, and a stop before it turns into a kill.
-const patience = 30 * time.Second
+// patience bounds a start, and a stop before it turns into a kill. A start takes a second or two, and on a machine whose CPUs
+// are all taken ten times that.
+const patience = 2 * time.Minute
 
 // An engine runs one server. Its methods are never called concurrently.
 type engine interface {
@@ -55,7 +56,7 @@ func (i *instance) Kill() error {
 
 // Restart starts the server again at the same address with the same data, and returns when it serves clients; a server that
 // is running is stopped in good order first. Errors: [ErrExternal], [ErrStopped], and one with the server's last output when it
-// is not ready within 30 seconds.
+// is not ready within two minutes.
 func (i *instance) Restart() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -72,7 +73,7 @@ func (i *instance) Restart() error {
 }
 
 // Stop stops the server in good order, waits until it is gone, removes its data and gives its port back. Further calls do
-// nothing. Errors: [ErrExternal], and one when the server had to be killed after 30 seconds or its data cannot be removed.
+// nothing. Errors: [ErrExternal], and one when the server had to be killed after two minutes or its data cannot be removed.
 func (i *instance) Stop() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -178,10 +179,15 @@ const (
 
 // poll calls try until it succeeds, and returns its last error when ctx is over or abort is closed.
 func poll(ctx context.Context, abort <-chan struct{}, try func(context.Context) error) error {
+	return pollWithin(ctx, abort, pollLimit, try)
+}
+
+// pollWithin is poll with another limit for one look.
+func pollWithin(ctx context.Context, abort <-chan struct{}, limit time.Duration, try func(context.Context) error) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		once, cancel := context.WithTimeout(ctx, pollLimit)
+		once, cancel := context.WithTimeout(ctx, limit)
 		err := try(once)
 		cancel()
 		if err == nil {

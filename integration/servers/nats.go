@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -53,12 +54,13 @@ func NATS(tb testing.TB, opts NATSOptions) *NATSServer {
 	return startNATS(tb, opts, i, natsSpec{Name: "single", Port: i.ports[0].Number(), Store: filepath.Join(i.dir, "store")})
 }
 
+const clusterSize = 3
+
 // NATSCluster starts three servers whose JetStream keeps up to three replicas, and returns when it can place a stream on all
 // of them, which takes a second or two, and up to ten where the first election fails. It is never taken from the environment.
 func NATSCluster(tb testing.TB, opts NATSOptions) NATSNodes {
 	tb.Helper()
-	const size = 3
-	var instances [size]*instance
+	var instances [clusterSize]*instance
 	var routes []string
 	for n := range instances {
 		instances[n] = prepare(tb, "nats", 2)
@@ -73,8 +75,10 @@ func NATSCluster(tb testing.TB, opts NATSOptions) NATSNodes {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := poll(ctx, nil, nodes.placeStream); err != nil {
-		tb.Fatalf("servers: join the nodes of a nats cluster: %v", err)
+	for _, node := range nodes {
+		if err := pollWithin(ctx, nil, placeLimit, node.placeStream); err != nil {
+			tb.Fatalf("servers: join the nodes of a nats cluster: %v", err)
+		}
 	}
 	return nodes
 }
@@ -200,21 +204,18 @@ func pingNATS(ctx context.Context, location string, member bool) error {
 	})
 }
 
-// placeStream fails until the nodes have a leader that knows all of them.
-func (nodes NATSNodes) placeStream(ctx context.Context) error {
-	for _, node := range nodes {
-		err := withJetStream(node.URL(), func(js jetstream.JetStream) error {
-			const name = "airlock-ready"
-			_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-				Name: name, Subjects: []string{name}, Replicas: len(nodes), Storage: jetstream.MemoryStorage,
-			})
-			return errors.Join(err, ignoreMissing(js.DeleteStream(ctx, name)))
+// placeLimit is for one try to place a stream. That is an election of its own, and slow where three servers share a busy machine.
+const placeLimit = 5 * time.Second
+
+// placeStream fails until the node knows of a leader that can place a stream on all nodes.
+func (s *NATSServer) placeStream(ctx context.Context) error {
+	return withJetStream(s.URL(), func(js jetstream.JetStream) error {
+		const name = "airlock-ready"
+		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name: name, Subjects: []string{name}, Replicas: clusterSize, Storage: jetstream.MemoryStorage,
 		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return errors.Join(err, ignoreMissing(js.DeleteStream(ctx, name)))
+	})
 }
 
 func ignoreMissing(err error) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen; a green run never uses it up.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A stoppable is what all servers have in common.
 type stoppable interface {
