@@ -8,6 +8,7 @@ replace (
 	github.com/goairlock/airlock/executors/nats => ../executors/nats
 	github.com/goairlock/airlock/executors/pool => ../executors/pool
 	github.com/goairlock/airlock/executors/river => ../executors/river
+	github.com/goairlock/airlock/executors/work => ../executors/work
 )
 
 require (
@@ -17,6 +18,9 @@ require (
 	github.com/goairlock/airlock/executors/nats v0.1.0
 	github.com/goairlock/airlock/executors/pool v0.1.0
 	github.com/goairlock/airlock/executors/river v0.1.0
+	github.com/goairlock/airlock/executors/work v0.1.0
+	github.com/gocraft/work v0.5.1
+	github.com/gomodule/redigo v1.9.3
 	github.com/hibiken/asynq v0.26.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/nats-io/nats-server/v2 v2.15.2
@@ -52,6 +56,7 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/riverqueue/river/rivershared v0.51.1 // indirect
 	github.com/riverqueue/river/rivertype v0.51.1 // indirect
+	github.com/robfig/cron v1.2.0 // indirect
 	github.com/robfig/cron/v3 v3.0.1 // indirect
 	github.com/spf13/cast v1.10.0 // indirect
 	github.com/tidwall/gjson v1.20.0 // indirect

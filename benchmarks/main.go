@@ -19,6 +19,8 @@ var groups = []func() Group{
 	poolGroup,
 	asynqGroup,
 	asynqDistantGroup,
+	workGroup,
+	workDistantGroup,
 	riverPostgresGroup,
 	riverSQLiteGroup,
 	natsGroup,

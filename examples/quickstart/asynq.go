@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"sync/atomic"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
@@ -15,28 +12,14 @@ import (
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 )
 
-// redisURL is what -redis was given, nil without it.
-var redisURL atomic.Pointer[string]
-
 var asynqExecutor = executor{
 	name:  "asynq",
 	about: "hibiken/asynq on Redis",
-	flags: func(f *flag.FlagSet) {
-		f.Func("redis", "for asynq: redis://[user:password@]host:port/db (default: an embedded server)", func(url string) error {
-			redisURL.Store(&url)
-			return nil
-		})
-	},
-	open: func(_ context.Context, reg *core.Registry) (*queue, error) {
-		url := ""
-		if given := redisURL.Load(); given != nil {
-			url = *given
-		}
-		return openAsynq(url, reg)
-	},
+	flags: redisFlag,
+	open:  openAsynq,
 }
 
-func openAsynq(url string, reg *core.Registry) (_ *queue, err error) {
+func openAsynq(_ context.Context, reg *core.Registry) (_ *queue, err error) {
 	var ends []func() error
 	closeAll := func() error {
 		var errs []error
@@ -50,14 +33,11 @@ func openAsynq(url string, reg *core.Registry) (_ *queue, err error) {
 			err = errors.Join(err, closeAll())
 		}
 	}()
-	if url == "" {
-		embedded := miniredis.NewMiniRedis()
-		if err := embedded.Start(); err != nil {
-			return nil, err
-		}
-		ends = append(ends, func() error { embedded.Close(); return nil })
-		url = "redis://" + embedded.Addr()
+	url, end, err := openRedis()
+	if err != nil {
+		return nil, err
 	}
+	ends = append(ends, end)
 	opts, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, err

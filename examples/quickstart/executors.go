@@ -18,6 +18,7 @@ var executors = []executor{
 	asynqExecutor,
 	riverExecutor,
 	natsExecutor,
+	workExecutor,
 }
 
 // executor is one way to get the work done.

@@ -10,6 +10,9 @@ require (
 	github.com/goairlock/airlock/executors/pool v0.1.0
 	github.com/goairlock/airlock/executors/river v0.1.0
 	github.com/goairlock/airlock/executors/sync v0.1.0
+	github.com/goairlock/airlock/executors/work v0.1.0
+	github.com/gocraft/work v0.5.1
+	github.com/gomodule/redigo v1.9.3
 	github.com/hibiken/asynq v0.26.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
@@ -51,6 +54,7 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/riverqueue/river/rivershared v0.51.1 // indirect
 	github.com/riverqueue/river/rivertype v0.51.1 // indirect
+	github.com/robfig/cron v1.2.0 // indirect
 	github.com/tidwall/gjson v1.20.0 // indirect
 	github.com/tidwall/match v1.2.0 // indirect
 	github.com/tidwall/pretty v1.2.1 // indirect
@@ -70,4 +74,5 @@ replace (
 	github.com/goairlock/airlock/executors/pool => ../../executors/pool
 	github.com/goairlock/airlock/executors/river => ../../executors/river
 	github.com/goairlock/airlock/executors/sync => ../../executors/sync
+	github.com/goairlock/airlock/executors/work => ../../executors/work
 )

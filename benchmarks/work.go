@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/gocraft/work"
+	"github.com/gomodule/redigo/redis"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/goairlock/airlock/conformance/faultproxy"
+	"github.com/goairlock/airlock/core"
+	workexec "github.com/goairlock/airlock/executors/work"
+)
+
+// workGroup measures gocraft/work: a loop over its Enqueue, the same from many
+// goroutines, ours, and the limit, pipelines of a small script for each job that
+// keeps an ID and pushes a message made before. The Redis is that of
+// AIRLOCK_REDIS_URL, or a private one.
+func workGroup() Group {
+	return Group{
+		Name: "work", Title: "gocraft/work on Redis",
+		Sizes: []int{1, 100, 1000, 10000}, Setup: func(ctx context.Context) ([]Contender, func(), error) { return setupWork(ctx, 0) },
+	}
+}
+
+// workDistantGroup measures the same with a server that is further away.
+func workDistantGroup() Group {
+	return Group{
+		Name: "work-distant", Title: "gocraft/work on a Redis whose round trip is 1.2 ms longer",
+		Sizes: []int{1, 100, 1000}, MaxRounds: 30,
+		Setup: func(ctx context.Context) ([]Contender, func(), error) { return setupWork(ctx, distance) },
+	}
+}
+
+const (
+	workNamespace = "airlock-bench"
+	workWindow    = 5 * time.Second // IDs are not removed between samples, but forgotten
+	workWorkers   = 64
+	workChunk     = 1000 // more in one pipeline is not faster
+)
+
+func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ func(), err error) {
+	var ends []func()
+	end := func() {
+		for _, f := range slices.Backward(ends) {
+			f()
+		}
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	opts, stop, err := redisOptions(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ends = append(ends, stop)
+	open := func(addr string) *redis.Pool {
+		rdb := &redis.Pool{MaxIdle: workWorkers, DialContext: func(ctx context.Context) (redis.Conn, error) {
+			return redis.DialContext(ctx, "tcp", addr,
+				redis.DialUsername(opts.Username), redis.DialPassword(opts.Password), redis.DialDatabase(opts.DB))
+		}}
+		ends = append(ends, func() { rdb.Close() }) //nolint:errcheck // nothing is under way
+		return rdb
+	}
+	near := open(opts.Addr)
+	rdb := near
+	if further > 0 {
+		proxy, err := faultproxy.New(opts.Addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		ends = append(ends, proxy.Close)
+		proxy.Delay(further / 2)
+		rdb = open(proxy.Addr())
+	}
+	clear := func() error {
+		conn := near.Get()
+		defer conn.Close()
+		_, err := conn.Do("DEL", workNamespace+":jobs:"+bench.Kind(), workNamespace+":known_jobs")
+		return err
+	}
+	ends = append(ends, func() { clear() }) //nolint:errcheck // what is left is removed by the next run
+	exec, err := workexec.New(rdb, &workexec.Options{Namespace: workNamespace, IDWindow: workWindow})
+	if err != nil {
+		return nil, nil, err
+	}
+	limit, err := workLimit(ctx, rdb, clear)
+	if err != nil {
+		return nil, nil, err
+	}
+	var intents []core.Intent
+	return append(workLibrary(rdb, clear), limit, Contender{
+		Name: "airlock",
+		Prepare: func(n int) (err error) {
+			intents, err = makeIntents(n)
+			return errors.Join(err, clear())
+		},
+		HandOver: func(int) error { return exec.Execute(ctx, intents...) },
+	}), end, nil
+}
+
+// workLibrary are the contenders that use the library's own enqueuer, with the same
+// argument as ours.
+func workLibrary(rdb *redis.Pool, clear func() error) []Contender {
+	library := work.NewEnqueuer(workNamespace, rdb)
+	payload := string(benchPayload())
+	enqueue := func() error {
+		_, err := library.Enqueue(bench.Kind(), work.Q{"airlock_payload": payload})
+		return err
+	}
+	prepare := func(int) error { return clear() }
+	return []Contender{
+		{Name: "gocraft/work, loop of Enqueue", Prepare: prepare, HandOver: func(n int) error {
+			for range n {
+				if err := enqueue(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{Name: "gocraft/work, 64 goroutines", Prepare: prepare, HandOver: func(n int) error {
+			var g errgroup.Group
+			for worker := range min(n, workWorkers) {
+				g.Go(func() error {
+					for i := worker; i < n; i += workWorkers {
+						if err := enqueue(); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
+			return g.Wait()
+		}},
+	}
+}
+
+// workLimit is the least that stores a job once, sent without waiting.
+func workLimit(ctx context.Context, rdb *redis.Pool, clear func() error) (Contender, error) {
+	script := redis.NewScript(2, `
+if redis.call("SET", KEYS[1], "1", "NX", "PX", ARGV[1]) then
+	redis.call("LPUSH", KEYS[2], ARGV[2])
+	return 1
+end
+return 0
+`)
+	conn, err := rdb.GetContext(ctx)
+	if err != nil {
+		return Contender{}, err
+	}
+	defer conn.Close()
+	if err := script.Load(conn); err != nil {
+		return Contender{}, err
+	}
+	type job struct {
+		marker  string
+		message []byte
+	}
+	var jobs []job
+	return Contender{
+		Name: "pipelines of one script for each job", Reference: true,
+		Prepare: func(n int) error {
+			intents, err := makeIntents(n)
+			jobs = jobs[:0]
+			for _, in := range intents {
+				message, marshal := json.Marshal(&work.Job{
+					Name: in.Task, ID: in.ID, EnqueuedAt: time.Now().Unix(), Args: work.Q{"airlock_payload": string(in.Payload())},
+				})
+				err = errors.Join(err, marshal)
+				jobs = append(jobs, job{workNamespace + ":airlock:id:" + in.ID, message})
+			}
+			return errors.Join(err, clear())
+		},
+		HandOver: func(int) error {
+			conn := rdb.Get()
+			defer conn.Close()
+			for chunk := range slices.Chunk(jobs, workChunk) {
+				for i := range chunk {
+					err := script.SendHash(conn, chunk[i].marker, workNamespace+":jobs:"+bench.Kind(), workWindow.Milliseconds(), chunk[i].message)
+					if err != nil {
+						return err
+					}
+				}
+				if err := conn.Flush(); err != nil {
+					return err
+				}
+				for range chunk {
+					if stored, err := redis.Int(conn.Receive()); err != nil || stored != 1 {
+						return errors.Join(err, errNotStored)
+					}
+				}
+			}
+			return nil
+		},
+	}, nil
+}
+
+var errNotStored = errors.New("a job was not stored")
