@@ -107,7 +107,7 @@ func (w *Worker) lost(j *job, what string, err error) {
 func (w *Worker) persist(j *job, try func(context.Context) error) error {
 	end := time.Now().Add(j.source.ackWait)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), settleOnce+2*time.Duration(w.roundTrip.Load()))
+		ctx, cancel := context.WithTimeout(context.Background(), settleOnce+2*w.slow())
 		err := try(ctx)
 		cancel()
 		if err == nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) || !time.Now().Before(end) {

@@ -53,14 +53,11 @@ func (w *Worker) feed(ctx context.Context) {
 		if n == 0 {
 			return
 		}
-		switch {
-		case len(w.sources) == 1:
+		if len(w.sources) == 1 {
 			w.fetch(ctx, w.sources[0], n, waitAlone)
-		case w.roundTrip.Load() > 0:
-			w.deal(ctx, n)
-		default:
-			w.share(ctx, n)
+			continue
 		}
+		w.share(ctx, n)
 	}
 }
 
@@ -115,7 +112,7 @@ func (w *Worker) share(ctx context.Context, n int) {
 			got := w.take(ctx, s, deal[s])
 			n -= got
 			if got < deal[s] {
-				s.idleTo = time.Now().Add(stayIdleFor)
+				s.idleTo = time.Now().Add(stayIdleFor + 5*w.slow())
 			}
 		}
 	}
@@ -124,18 +121,6 @@ func (w *Worker) share(ctx context.Context, n int) {
 		return
 	}
 	w.spread(ctx, n)
-}
-
-// deal is share on a slow line: each source waits for jobs with the slots that
-// its weight gives it.
-func (w *Worker) deal(ctx context.Context, n int) {
-	deal := map[*source]int{}
-	for range n {
-		deal[w.next(func(*source) bool { return true })]++
-	}
-	for s, mine := range deal {
-		w.fetch(ctx, s, mine, waitBeside)
-	}
 }
 
 // spread has every source wait for jobs with an equal part of n slots.
@@ -176,8 +161,12 @@ func (w *Worker) next(ready func(*source) bool) *source {
 
 // take starts the jobs that a source has, at most n, and returns how many.
 func (w *Worker) take(ctx context.Context, s *source, n int) int {
-	begun := time.Now()
-	batch, err := s.consumer.FetchNoWait(n)
+	begun, wait := time.Now(), w.slow()
+	ask := s.consumer.FetchNoWait
+	if wait > 0 { // the client would give up on what does not wait
+		ask = func(n int) (jetstream.MessageBatch, error) { return s.consumer.Fetch(n, jetstream.FetchMaxWait(wait)) }
+	}
+	batch, err := ask(n)
 	if err != nil {
 		w.troubled(ctx, s, err)
 		return 0
@@ -189,7 +178,7 @@ func (w *Worker) take(ctx context.Context, s *source, n int) int {
 	}
 	if err := batch.Error(); err != nil {
 		w.troubled(ctx, s, err)
-	} else if got < n && time.Since(begun) >= clientSlack {
+	} else if got < n && (wait > 0 || time.Since(begun) >= clientSlack) {
 		w.measureLine()
 	}
 	return got
@@ -198,7 +187,7 @@ func (w *Worker) take(ctx context.Context, s *source, n int) int {
 // fetch waits for at most n jobs on a goroutine of its own, and starts them.
 func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration) {
 	w.jobs.Go(func() {
-		wait += 2 * time.Duration(w.roundTrip.Load())
+		wait += 2 * w.slow()
 		begun := time.Now()
 		batch, err := s.consumer.Fetch(n, jetstream.FetchMaxWait(wait))
 		if err == nil {
@@ -211,7 +200,7 @@ func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration
 		switch {
 		case err != nil:
 			w.troubled(ctx, s, err)
-		case n > 0 && (time.Since(begun) >= wait+clientSlack || w.roundTrip.Load() > 0):
+		case n > 0 && (time.Since(begun) >= wait+clientSlack || w.slow() > 0):
 			w.measureLine()
 		}
 		w.release(n)
@@ -225,6 +214,9 @@ const clientSlack = time.Second
 
 // slowLine is the round trip from which on a job could be on its way for longer.
 const slowLine = clientSlack / 4
+
+// slow is the round trip of a slow line, and 0 of others.
+func (w *Worker) slow() time.Duration { return time.Duration(w.roundTrip.Load()) }
 
 // measureLine remembers a slow line's round trip, and forgets that of a fast one.
 func (w *Worker) measureLine() {
