@@ -27,16 +27,16 @@ var asynqExecutor = executor{
 			return nil
 		})
 	},
-	open: func(_ context.Context, reg *core.Registry) (*queue, error) {
+	open: func(ctx context.Context, reg *core.Registry) (*queue, error) {
 		url := ""
 		if given := redisURL.Load(); given != nil {
 			url = *given
 		}
-		return openAsynq(url, reg)
+		return openAsynq(ctx, url, reg)
 	},
 }
 
-func openAsynq(url string, reg *core.Registry) (_ *queue, err error) {
+func openAsynq(ctx context.Context, url string, reg *core.Registry) (_ *queue, err error) {
 	var ends []func() error
 	closeAll := func() error {
 		var errs []error
@@ -67,6 +67,9 @@ func openAsynq(url string, reg *core.Registry) (_ *queue, err error) {
 	ends = append(ends, rdb.Close)
 	exec, err := asynqexec.New(rdb, nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := exec.CheckServer(ctx); err != nil {
 		return nil, err
 	}
 	cfg := asynq.Config{
