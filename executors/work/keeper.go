@@ -17,8 +17,8 @@ const (
 	reviveEvery   = 2 * time.Second
 	clocksApart   = time.Minute      // at the most, those of the namespace's pools
 	surveyEvery   = 10 * time.Minute // of all the dead
-	strandedEvery = 15 * time.Second
-	strandedAfter = time.Minute
+	strandedEvery = 10 * time.Second
+	strandedAfter = 30 * time.Second
 
 	// unknownJob is the error with which the library's requeuer buries a job whose
 	// name its own pool does not know.

@@ -49,10 +49,10 @@ type WorkerOptions struct {
 //     pool of the namespace that does not know its name. It is brought back
 //     within seconds, also if it died before this worker was started.
 //   - A job whose worker never learned that it had it, since the answer of Redis
-//     was lost, is put back when nobody has run it for a minute, at the latest by
-//     Stop. The library itself keeps such a job from running until this process
-//     crashes, and for ever if the pool is stopped in good order. Middleware should
-//     not take that long before it calls next.
+//     was lost, is put back when nobody has run it for half a minute, at the
+//     latest by Stop. The library itself keeps such a job from running until this
+//     process crashes, and for ever if the pool is stopped in good order.
+//     Middleware should not take that long before it calls next.
 //   - A message that is no job is put among the dead then, in a form that the
 //     library's tools can show.
 type Worker struct {

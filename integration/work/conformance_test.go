@@ -16,6 +16,7 @@ import (
 
 	"github.com/goairlock/airlock/conformance"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/servers"
 )
 
 // Not parallel: the suite looks for goroutines that are left behind.
@@ -40,6 +41,7 @@ func harness(name, addr string, opts workexec.Options) conformance.Harness {
 		},
 		RetryWithin:    90 * time.Second, // the library's own schedule: 16 s to 76 s before the first retry
 		RecoversWithin: 20 * time.Second, // a pool looks for dead ones 10 s after its start
+		Lease:          10 * time.Second, // for so long a pool may give no sign of life
 		RewritesJSON:   opts.PlainArgs,
 		RefusesJSON:    opts.PlainArgs,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
@@ -100,8 +102,9 @@ func (c *cleanups) run() {
 }
 
 func system(t conformance.T, addr string, s conformance.Setup, opts workexec.Options) conformance.System {
-	rdb, wire := plain(t, addr), &wire{}
-	workers := workers{rdb: wire.pool(t, addr)}
+	lines, wire := servers.NewLines(t, s, addr), &wire{}
+	rdb, direct := plain(t, lines.ExecutorAddr), plain(t, addr)
+	workers := workers{rdb: wire.pool(t, lines.WorkerAddr)}
 	opts.Namespace = s.Namespace
 	exec, err := workexec.New(rdb, &opts)
 	if err != nil {
@@ -126,16 +129,17 @@ func system(t conformance.T, addr string, s conformance.Setup, opts workexec.Opt
 	t.Cleanup(func() { _ = workers.stop(context.Background()) })
 	sys := conformance.System{
 		Exec: exec.Execute, Caps: exec.Capabilities(), Stop: workers.stop,
-		Stored: func(context.Context) ([]conformance.Record, error) { return records(rdb, s.Namespace, queues) },
+		Stored: func(context.Context) ([]conformance.Record, error) { return records(direct, s.Namespace, queues) },
 		Corrupt: func(_ context.Context, task string) error {
-			return put(rdb, s.Namespace, task, `{"name":"`+task+`","id":"corrupt","t":1,"args":{"airlock":"{"}}`)
+			return put(direct, s.Namespace, task, `{"name":"`+task+`","id":"corrupt","t":1,"args":{"airlock":"{"}}`)
 		},
 	}
+	lines.Give(&sys)
 	if len(workers.all) == 1 {
 		sys.Slots = slots
 		sys.Kill = func() error {
 			wire.cut()
-			return forget(rdb, s.Namespace)
+			return forget(direct, s.Namespace)
 		}
 	}
 	if s.Paused {
@@ -192,7 +196,8 @@ func (w *wire) pool(t cleaner, addr string) *redis.Pool {
 		return conn, nil
 	})
 	rdb := &redis.Pool{MaxIdle: 20, DialContext: func(ctx context.Context) (redis.Conn, error) {
-		return redis.DialContext(ctx, "tcp", addr, dial)
+		// The library gives no context: this is what ends its waiting for a lost reply.
+		return redis.DialContext(ctx, "tcp", addr, dial, redis.DialReadTimeout(10*time.Second), redis.DialWriteTimeout(10*time.Second))
 	}}
 	t.Cleanup(func() { _ = rdb.Close() })
 	return rdb

@@ -86,8 +86,10 @@ func fullRedis(t *testing.T) {
 }
 
 func TestConformanceOnRedis(t *testing.T) {
-	server := servers.Redis(t, servers.RedisOptions{Private: true})
-	conformance.Run(t, harness("work", server.Addr(), workexec.Options{}))
+	server := servers.Redis(t, servers.RedisOptions{Persistent: true})
+	h := harness("work", server.Addr(), workexec.Options{})
+	h.Restart = func(context.Context) error { return server.Restart() }
+	conformance.Run(t, h)
 }
 
 func TestConformanceOnRedisWithLanes(t *testing.T) {
