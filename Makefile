@@ -8,6 +8,7 @@ SHELL         := bash
 # The tag that adds the tests on real servers; `make race TAGS=` leaves them out.
 TAGS     ?= realservers
 COUNT    ?= 1
+TIMEOUT  ?= 30m
 BENCH    ?= .
 FUZZTIME ?= 10s
 
@@ -21,13 +22,13 @@ help: ## print this list
 
 test: ## run every test, those on real servers too (installs the servers where it can)
 	@if [ -e integration/install-servers.sh ]; then integration/install-servers.sh; fi
-	go test -tags=$(TAGS) work
+	go test -timeout=$(TIMEOUT) -tags=$(TAGS) work
 
 test-embedded: ## run every test that needs nothing but Go
 	go test work
 
 race: ## run every test under the race detector, shuffled, COUNT times; TAGS= for Go alone
-	go test -race -shuffle=on -count=$(COUNT) -tags=$(TAGS) work
+	go test -race -shuffle=on -count=$(COUNT) -timeout=$(TIMEOUT) -tags=$(TAGS) work
 
 bench: ## run the benchmarks that match BENCH
 	go test -run='^$$' -bench='$(BENCH)' -benchmem -tags=$(TAGS) work
