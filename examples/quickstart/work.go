@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -17,9 +18,6 @@ var workExecutor = executor{
 	about: "gocraft/work on Redis",
 	open:  openWork, // the flag -redis is told with asynq
 }
-
-// workNamespace begins all keys in Redis.
-const workNamespace = "airlock-quickstart"
 
 func openWork(_ context.Context, reg *core.Registry) (_ *queue, err error) {
 	var ends []func(context.Context) error
@@ -44,12 +42,15 @@ func openWork(_ context.Context, reg *core.Registry) (_ *queue, err error) {
 		return redis.DialURLContext(ctx, url, redis.DialReadTimeout(10*time.Second), redis.DialWriteTimeout(10*time.Second))
 	}}
 	ends = append(ends, func(context.Context) error { return rdb.Close() })
-	exec, err := workexec.New(rdb, &workexec.Options{Namespace: workNamespace})
+	// A namespace of this run's own: the same orders may come again.
+	namespace := "airlock-quickstart-" + rand.Text()
+	ends = append(ends, func(ctx context.Context) error { return removeKeys(ctx, rdb, namespace) })
+	exec, err := workexec.New(rdb, &workexec.Options{Namespace: namespace})
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"", "mail", "warehouse"} {
-		pool := work.NewWorkerPool(struct{}{}, 4, workexec.Namespace(workNamespace, name), rdb)
+		pool := work.NewWorkerPool(struct{}{}, 4, workexec.Namespace(namespace, name), rdb)
 		worker, err := workexec.Register(pool, reg, nil)
 		if err != nil {
 			return nil, err
@@ -62,4 +63,31 @@ func openWork(_ context.Context, reg *core.Registry) (_ *queue, err error) {
 		late: 15 * time.Second, // an idle worker looks for jobs every 5 seconds
 		stop: closeAll,
 	}, nil
+}
+
+// removeKeys leaves somebody's Redis as it was.
+func removeKeys(ctx context.Context, rdb *redis.Pool, namespace string) error {
+	conn, err := rdb.GetContext(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for cursor := "0"; ; {
+		page, err := redis.Values(redis.DoContext(conn, ctx, "SCAN", cursor, "MATCH", namespace+":*", "COUNT", 1000))
+		if err != nil {
+			return err
+		}
+		var keys []any
+		if _, err := redis.Scan(page, &cursor, &keys); err != nil {
+			return err
+		}
+		if len(keys) > 0 {
+			if _, err := redis.DoContext(conn, ctx, "DEL", keys...); err != nil {
+				return err
+			}
+		}
+		if cursor == "0" {
+			return nil
+		}
+	}
 }
