@@ -26,7 +26,7 @@ test-embedded: ## run every test that needs nothing but Go
 	go test work
 
 race: ## run every test under the race detector, shuffled, COUNT times; TAGS= for Go alone
-	go test -race -shuffle=on -count=$(COUNT) -tags=$(TAGS) work
+	go test -race -shuffle=on -timeout=2h -count=$(COUNT) -tags=$(TAGS) work
 
 bench: ## run the benchmarks that match BENCH
 	go test -run='^$$' -bench='$(BENCH)' -benchmem -tags=$(TAGS) work
