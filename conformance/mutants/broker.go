@@ -48,7 +48,7 @@ type reply struct {
 }
 
 const (
-	lease    = 2 * time.Second
+	lease    = 4 * time.Second
 	longPoll = 200 * time.Millisecond
 )
 
