@@ -21,7 +21,6 @@ var lanes = []struct {
 type source struct {
 	queue, kind string
 	weight      int
-	consumer    jetstream.Consumer
 	ackWait     time.Duration
 
 	// Of the goroutine that feeds.
@@ -112,7 +111,7 @@ func (w *Worker) share(ctx context.Context, n int) {
 			got := w.take(ctx, s, deal[s])
 			n -= got
 			if got < deal[s] {
-				s.idleTo = time.Now().Add(stayIdleFor + 5*w.slow())
+				s.idleTo = time.Now().Add(stayIdleFor)
 			}
 		}
 	}
@@ -161,25 +160,9 @@ func (w *Worker) next(ready func(*source) bool) *source {
 
 // take starts the jobs that a source has, at most n, and returns how many.
 func (w *Worker) take(ctx context.Context, s *source, n int) int {
-	begun, wait := time.Now(), w.slow()
-	ask := s.consumer.FetchNoWait
-	if wait > 0 { // the client would give up on what does not wait
-		ask = func(n int) (jetstream.MessageBatch, error) { return s.consumer.Fetch(n, jetstream.FetchMaxWait(wait)) }
-	}
-	batch, err := ask(n)
+	got, err := w.pull(ctx, s, n, 0)
 	if err != nil {
 		w.troubled(ctx, s, err)
-		return 0
-	}
-	got := 0
-	for msg := range batch.Messages() {
-		got++
-		w.start(ctx, s, msg)
-	}
-	if err := batch.Error(); err != nil {
-		w.troubled(ctx, s, err)
-	} else if got < n && (wait > 0 || time.Since(begun) >= clientSlack) {
-		w.measureLine()
 	}
 	return got
 }
@@ -187,47 +170,12 @@ func (w *Worker) take(ctx context.Context, s *source, n int) int {
 // fetch waits for at most n jobs on a goroutine of its own, and starts them.
 func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration) {
 	w.jobs.Go(func() {
-		wait += 2 * w.slow()
-		begun := time.Now()
-		batch, err := s.consumer.Fetch(n, jetstream.FetchMaxWait(wait))
-		if err == nil {
-			for msg := range batch.Messages() {
-				n--
-				w.start(ctx, s, msg)
-			}
-			err = batch.Error()
-		}
-		switch {
-		case err != nil:
+		got, err := w.pull(ctx, s, n, wait)
+		if err != nil {
 			w.troubled(ctx, s, err)
-		case n > 0 && (time.Since(begun) >= wait+clientSlack || w.slow() > 0):
-			w.measureLine()
 		}
-		w.release(n)
+		w.release(n - got)
 	})
-}
-
-// clientSlack is how long after a request's own end the client gives up on it
-// (nats.go v1.55.0, jetstream/pull.go, pullConsumer.fetch). What comes later is
-// lost, until the consumer's ack_wait delivers it again.
-const clientSlack = time.Second
-
-// slowLine is the round trip from which on a job could be on its way for longer.
-const slowLine = clientSlack / 4
-
-// slow is the round trip of a slow line, and 0 of others.
-func (w *Worker) slow() time.Duration { return time.Duration(w.roundTrip.Load()) }
-
-// measureLine remembers a slow line's round trip, and forgets that of a fast one.
-func (w *Worker) measureLine() {
-	rtt, err := w.conn.RTT()
-	if err != nil {
-		return // there is no line
-	}
-	if rtt < slowLine {
-		rtt = 0
-	}
-	w.roundTrip.Store(int64(rtt))
 }
 
 // troubled waits a while after a fetch that failed: the connection is down, or
