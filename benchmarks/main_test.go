@@ -15,7 +15,7 @@ func TestEveryGroupRuns(t *testing.T) {
 		g := make()
 		t.Run(g.Name, func(t *testing.T) {
 			out := t.TempDir()
-			err := run(t.Context(), []string{"-only", g.Name, "-rounds", "3", "-out", out})
+			err := run(t.Context(), []string{"-only", g.Name, "-rounds", "1", "-out", out})
 			if errors.Is(err, errNoServer) {
 				t.Skipf("a group that needs a server: %v", err)
 			}
