@@ -65,8 +65,11 @@ func supportOf(caps core.Capabilities, name core.OptionName) string {
 }
 
 func attemptsEqual(p *probe) {
-	s := p.open(Setup{})
+	s := p.open(Setup{Queues: []string{"", "conformance"}})
 	opts, within := s.tries(3)
+	if s.honours(core.OptionQueue) {
+		opts = append(opts, core.Queue("conformance"))
+	}
 	if s.honours(core.OptionHeader) {
 		opts = append(opts, core.Header("Color", "red"), core.Header("Empty", ""))
 	}
@@ -145,6 +148,21 @@ func maxAttempts(p *probe) {
 				p.fail(fmt.Sprintf("the job knows its %d attempts", n), "%d", r.Job.MaxAttempts)
 			}
 		}
+	}
+	s.manyAttempts()
+}
+
+// manyAttempts is a number that nobody needs and an executor might cut down.
+func (s *subject) manyAttempts() {
+	many := 1000
+	if most := s.caps.Options[core.OptionMaxAttempts].Most; most > 0 {
+		many = min(many, most)
+	}
+	j := s.make(nil, core.MaxAttempts(many))
+	s.push(single, j)
+	s.awaitRuns([]job{j})
+	if got := s.runsOf(j.ref)[0].Job.MaxAttempts; got != many {
+		s.p.fail(fmt.Sprintf("the job knows its %d attempts", many), "%d", got)
 	}
 }
 
@@ -262,6 +280,30 @@ func deadline(p *probe) {
 	}
 }
 
+// snoozeAfterFailure is a job that fails, snoozes and fails again: the snooze
+// neither takes an attempt nor gives one back.
+func (s *subject) snoozeAfterFailure(wait time.Duration) {
+	if !s.honours(core.OptionMaxAttempts) {
+		return
+	}
+	opts, within := s.tries(3)
+	j := s.make(func(r *run) error {
+		switch r.ordinal {
+		case 2:
+			return core.Snooze(wait)
+		case 4:
+			return nil
+		}
+		return errOnPurpose
+	}, opts...)
+	s.push(single, j)
+	for i, r := range s.awaitEnd(j, 4, within+wait+s.p.retryWithin()) {
+		if want := []int{1, 2, 2, 3}[i]; r.Job.Attempt != want {
+			s.p.fail(fmt.Sprintf("run %d of a job that failed, snoozed and failed is attempt %d", i+1, want), "attempt %d", r.Job.Attempt)
+		}
+	}
+}
+
 func snooze(p *probe) {
 	s := p.open(Setup{})
 	if s.sys.Inline {
@@ -284,6 +326,7 @@ func snooze(p *probe) {
 			p.fail("a snooze costs no attempt", "run %d is attempt %d", i+1, r.Job.Attempt)
 		}
 	}
+	s.snoozeAfterFailure(wait)
 	runs := s.runsOf(j.ref)
 	for i := range 3 {
 		if gap := runs[i+1].Began.Sub(runs[i].Ended); gap < wait-p.h.Skew {

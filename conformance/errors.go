@@ -75,8 +75,9 @@ func contextStaysHere(p *probe) {
 	s := p.open(Setup{})
 	var leaked, ended atomic.Int64
 	cancelled := make(chan struct{})
-	ctx, cancel := context.WithCancel(context.WithValue(p.ctx, producerKey{}, "the producer's"))
+	ctx, cancel := context.WithTimeout(context.WithValue(p.ctx, producerKey{}, "the producer's"), time.Hour)
 	defer cancel()
+	var limited atomic.Int64
 	look := func(r *run) error {
 		if !s.sys.Inline {
 			select {
@@ -90,6 +91,9 @@ func contextStaysHere(p *probe) {
 		}
 		if r.ctx.Err() != nil && !s.sys.Inline {
 			ended.Add(1)
+		}
+		if _, ok := r.ctx.Deadline(); ok && !s.sys.Inline {
+			limited.Add(1)
 		}
 		return nil
 	}
@@ -113,6 +117,9 @@ func contextStaysHere(p *probe) {
 	}
 	if n := leaked.Load(); n > 0 {
 		p.fail("values of the producer's context do not reach handlers", "%d of %d saw one", n, len(jobs))
+	}
+	if n := limited.Load(); n > 0 {
+		p.fail("the producer's deadline is not its jobs'", "%d of %d had one", n, len(jobs))
 	}
 	if n := ended.Load(); n > 0 {
 		p.fail("cancelling the producer's context after dispatch does not touch its jobs", "%d of %d had their context ended", n, len(jobs))
@@ -293,14 +300,16 @@ func panics(p *probe) {
 	s.awaitRuns(jobs)
 	// Counted as a failure: the job runs again where it may.
 	if s.honours(core.OptionMaxAttempts) && s.honours(core.OptionBackoff) {
-		again := s.make(func(r *run) error {
-			if r.ordinal == 1 {
-				panic("on purpose")
-			}
-			return nil
-		}, core.MaxAttempts(2), core.Backoff(s.soon()))
-		s.push(single, again)
-		s.awaitEnd(again, 2, s.soon().Max+p.patience())
+		for _, value := range []any{"on purpose", errOnPurpose} {
+			again := s.make(func(r *run) error {
+				if r.ordinal == 1 {
+					panic(value)
+				}
+				return nil
+			}, core.MaxAttempts(2), core.Backoff(s.soon()))
+			s.push(single, again)
+			s.awaitEnd(again, 2, s.soon().Max+p.patience())
+		}
 	}
 }
 

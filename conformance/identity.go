@@ -78,6 +78,9 @@ func sameIntentAgain(p *probe) {
 			p.fail("one run of an intent that was sent four times", "%d", n)
 		}
 	}
+	if s.honours(core.OptionID) {
+		s.apart("an ID", core.ID)
+	}
 }
 
 func sameIDAtOnce(p *probe) {

@@ -90,12 +90,14 @@ func unsetIsDefault(p *probe) {
 		}
 		began := time.Now()
 		s.accept(m, jobs...)
-		s.awaitRuns(jobs)
+		for _, j := range jobs {
+			s.awaitEnd(j, 1, p.patience())
+		}
 		s.mu.Lock()
-		limits := len(ends)
+		seen := slices.Clone(ends)
 		s.mu.Unlock()
-		if limits > 0 {
-			p.fail("a job without timeout and deadline has none", "its context ends %v after dispatch", ends[0].Sub(began))
+		if len(seen) > 0 {
+			p.fail("a job without timeout and deadline has none", "its context ends %v after dispatch", seen[0].Sub(began))
 		}
 		for _, j := range jobs {
 			r := s.runsOf(j.ref)[0]
@@ -224,7 +226,9 @@ func granularity(p *probe) {
 
 // longestTimeout sends a few jobs and returns the most time that the context of
 // one of them had left: a busy machine makes it shorter, never longer.
-func (s *subject) longestTimeout(d time.Duration) (longest time.Duration, unlimited bool) {
+func (s *subject) longestTimeout(d time.Duration) (time.Duration, bool) {
+	var longest time.Duration // guarded by the ledger's lock, as is the next
+	var unlimited bool
 	var jobs []job
 	for range 4 {
 		jobs = append(jobs, s.make(func(r *run) error {
@@ -237,11 +241,12 @@ func (s *subject) longestTimeout(d time.Duration) (longest time.Duration, unlimi
 		}, core.Timeout(d)))
 	}
 	s.push(batch, jobs...)
-	s.awaitRuns(jobs[:1])
+	s.awaitEnd(jobs[0], 1, s.patience())
 	s.await(s.p.patience()/10, func() bool { n, _ := s.ran(refsOf(jobs)); return n == len(jobs) })
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return longest, unlimited
+	most, none := longest, unlimited
+	s.mu.Unlock()
+	return most, none
 }
 
 func queues(p *probe) {
@@ -294,8 +299,11 @@ func priorities(p *probe) {
 		p.notApplicable("no job ever waits")
 	}
 	levels := []int{1, 5, 10}
-	if s.caps.PriorityLevels < 3 {
+	switch {
+	case s.caps.PriorityLevels < 3:
 		levels = []int{1, 10}
+	case s.caps.PriorityLevels == 10 && s.caps.Ranking == core.Strict:
+		levels = []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 	}
 	each := 5
 	if s.caps.Ranking == core.Weighted {

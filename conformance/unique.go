@@ -70,6 +70,8 @@ func uniqueKey(p *probe) {
 	if n := s.count(second.ref); n > 0 {
 		p.fail("a duplicate never runs", "%d runs", n)
 	}
+	s.apart("a key", core.Unique)
+	s.gluedKeys()
 }
 
 func uniqueRace(p *probe) {

@@ -28,28 +28,6 @@ type broker struct {
 	spaces   map[string]*space
 }
 
-// space is what a broker keeps of one namespace.
-type space struct {
-	room    int // how many may wait; 0 for any number
-	wake    chan struct{}
-	jobs    []*remoteJob // that wait or run
-	past    []*remoteJob
-	ids     map[string]bool
-	keys    map[string]*remoteJob
-	nextTag int
-}
-
-// remoteJob is a stored job. Its tag changes with each delivery, so that a
-// worker that has lost its lease can do no harm.
-type remoteJob struct {
-	id, key string
-	raw     json.RawMessage
-	state   conformance.RecordState
-	attempt int
-	tag     int
-	until   time.Time // of its lease, or not before when it is run
-}
-
 // request and reply are the lines of the protocol.
 type request struct {
 	Op    string            `json:"op"` // put, take, renew, settle
@@ -70,7 +48,7 @@ type reply struct {
 }
 
 const (
-	lease    = 2 * time.Second
+	lease    = 4 * time.Second
 	longPoll = 200 * time.Millisecond
 )
 
@@ -210,111 +188,6 @@ func (b *broker) answer(req request, known map[string]bool) (r reply) {
 		}
 		timer.Stop()
 	}
-}
-
-func (s *space) stir() {
-	close(s.wake)
-	s.wake = make(chan struct{})
-}
-
-// put stores one job. known is what came on the same connection.
-func (b *broker) put(s *space, raw json.RawMessage, known map[string]bool) core.State {
-	j := &remoteJob{raw: raw, state: conformance.Waiting, attempt: 1}
-	again := core.Accepted
-	if in, err := core.DecodeIntent(raw); err == nil {
-		j.id = in.ID
-		if key := in.Options.Unique; key != "" {
-			j.key = in.Task + "\n" + key
-		}
-		if in.ChosenID() {
-			again = core.Duplicate
-		}
-	}
-	seen := s.ids[j.id] && (!b.bug.idsPerConnection || known["id "+j.id])
-	taken := s.keys[j.key] != nil && (!b.bug.keysPerConnection || known["key "+j.key])
-	switch {
-	case j.id != "" && seen:
-		return again
-	case j.key != "" && taken:
-		return core.Duplicate
-	}
-	if s.room > 0 && s.waiting() >= s.room {
-		if !b.bug.dropsOldest {
-			return core.NotSent
-		}
-		i := slices.IndexFunc(s.jobs, func(j *remoteJob) bool { return j.state == conformance.Waiting })
-		s.jobs = slices.Delete(s.jobs, i, i+1)
-	}
-	s.ids[j.id], known["id "+j.id], known["key "+j.key] = true, true, true
-	if j.key != "" {
-		s.keys[j.key] = j
-	}
-	s.jobs = append(s.jobs, j)
-	s.stir()
-	return core.Accepted
-}
-
-func (s *space) waiting() int {
-	n := 0
-	for _, j := range s.jobs {
-		if j.state == conformance.Waiting {
-			n++
-		}
-	}
-	return n
-}
-
-// take leases jobs that wait or whose lease is over, or says when to look again.
-func (s *space) take(most int, r *reply) (next time.Time) {
-	now := time.Now()
-	for _, j := range s.jobs {
-		switch {
-		case len(r.Jobs) == most:
-		case j.until.After(now):
-			if next.IsZero() || j.until.Before(next) {
-				next = j.until
-			}
-		default:
-			s.nextTag++
-			if j.state == conformance.Running {
-				j.attempt++
-			}
-			j.state, j.tag, j.until = conformance.Running, s.nextTag, now.Add(lease)
-			r.Jobs, r.Tags, r.Attempts = append(r.Jobs, j.raw), append(r.Tags, j.tag), append(r.Attempts, j.attempt)
-		}
-	}
-	return next
-}
-
-// settle does what a worker says of the jobs that it holds.
-func (s *space) settle(req request) {
-	for _, j := range s.jobs {
-		if j.state != conformance.Running || !slices.Contains(req.Tags, j.tag) {
-			continue
-		}
-		switch {
-		case req.Op == "renew":
-			j.until = time.Now().Add(lease)
-		case req.End == core.Retry:
-			j.attempt++
-			j.state, j.until = conformance.Waiting, time.Now().Add(max(req.After, ownBackoff))
-		case req.End == core.Snoozed:
-			j.state, j.until = conformance.Waiting, time.Now().Add(req.After)
-		case req.End == core.Done:
-			j.state = conformance.Finished
-		case req.End == core.Dead:
-			j.state = conformance.Buried
-		}
-	}
-	s.jobs = slices.DeleteFunc(s.jobs, func(j *remoteJob) bool {
-		over := j.state == conformance.Finished || j.state == conformance.Buried
-		if over {
-			s.past = append(s.past, j)
-			delete(s.keys, j.key)
-		}
-		return over
-	})
-	s.stir()
 }
 
 func (b *broker) records(name string) []conformance.Record {

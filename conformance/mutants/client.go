@@ -18,6 +18,7 @@ type client struct {
 	addr string
 	bug  *lineBug
 	turn chan struct{} // holds the right to use what follows
+	gone chan struct{} // closed by end: calls under way fail
 
 	conn  net.Conn // nil if there is none
 	lines *bufio.Reader
@@ -25,11 +26,11 @@ type client struct {
 }
 
 func newClient(addr string, b *lineBug) *client {
-	return &client{addr: addr, bug: b, turn: make(chan struct{}, 1)}
+	return &client{addr: addr, bug: b, turn: make(chan struct{}, 1), gone: make(chan struct{})}
 }
 
 // clientTimeout is what a client waits for an answer.
-const clientTimeout = 10 * time.Second
+const clientTimeout = time.Minute
 
 // call asks the broker. sent tells whether it may have heard of it.
 func (c *client) call(ctx context.Context, req request) (r reply, sent bool, err error) {
@@ -65,6 +66,11 @@ func (c *client) connect(ctx context.Context) error {
 	}
 	var dialer net.Dialer
 	for {
+		select {
+		case <-c.gone:
+			return net.ErrClosed
+		default:
+		}
 		conn, err := dialer.DialContext(ctx, "tcp", c.addr)
 		if err == nil {
 			c.conn, c.lines = conn, bufio.NewReader(conn)
@@ -83,6 +89,15 @@ func (c *client) exchange(ctx context.Context, req request) (r reply, err error)
 		timeout = c.bug.timeout
 	}
 	conn := c.conn
+	returned := make(chan struct{})
+	defer close(returned)
+	go func() {
+		select {
+		case <-c.gone:
+			conn.Close()
+		case <-returned:
+		}
+	}()
 	conn.SetDeadline(time.Now().Add(timeout))
 	if !c.bug.ignoresContext {
 		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -117,6 +132,16 @@ func (c *client) exchange(ctx context.Context, req request) (r reply, err error)
 // errAssumed is no error, but what a mutant makes of the lack of an answer.
 var errAssumed = errors.New("assumed to be stored")
 
+// end closes the client for good.
+func (c *client) end() {
+	close(c.gone)
+	c.turn <- struct{}{}
+	c.close()
+	c.dead = true
+	<-c.turn
+}
+
+// close gives up the connection. The caller has the turn.
 func (c *client) close() {
 	if c.conn != nil {
 		c.conn.Close()

@@ -52,7 +52,7 @@ var kills string
 // All lists the variants, the legal ones first.
 func All() []Variant {
 	var all []Variant
-	for _, list := range [][]Variant{legal, lossMutants, contractMutants, payloadMutants, optionMutants, errorMutants, workerMutants, lineMutants} {
+	for _, list := range [][]Variant{legal, lossMutants, contractMutants, payloadMutants, optionMutants, errorMutants, workerMutants, gapMutants, lineMutants} {
 		all = append(all, list...)
 	}
 	return all

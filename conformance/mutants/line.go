@@ -41,7 +41,7 @@ var lineMutants = []Variant{
 	}}),
 	onLine("blind-resend", "F03", "sends once more by itself when no answer came, under a new ID", lineBug{resends: true}).
 		like("hibiken/asynq without TaskID: a lost reply and a retry make two jobs"),
-	onLine("ids-per-connection", "F03", "forgets IDs with the connection", lineBug{idsPerConnection: true}),
+	onLine("ids-per-connection", "F03", "forgets IDs with the connection", lineBug{idsPerConnection: true}).sometimes("F05"),
 	onLine("keys-per-connection", "F03", "forgets unique keys with the connection", lineBug{keysPerConnection: true}),
 	onLine("write-is-success", "F04", "takes a job for stored as soon as it is written", lineBug{writeIsSuccess: true}),
 	onLine("reads-once", "F04", "takes what one read gives for the whole answer", lineBug{readsOnce: true}),

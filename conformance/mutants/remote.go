@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/goairlock/airlock/conformance"
@@ -99,7 +100,7 @@ func openRemote(t conformance.T, s conformance.Setup, b *broker) conformance.Sys
 	far, sys.WorkerProxy = through()
 	r := &remote{broker: b, client: newClient(near, b.bug), space: s.Namespace, room: s.Room, bug: b.bug}
 	w := newRemoteWorker(far, s, b.bug)
-	t.Cleanup(func() { r.client.close(); w.kill() })
+	t.Cleanup(func() { r.client.end(); w.kill() })
 	sys.Caps = remoteCaps()
 	sys.Exec = core.Guard(sys.Caps, r.execute)
 	sys.Slots = w.slots
@@ -178,7 +179,11 @@ func (r *remote) unanswered(ctx context.Context, intents []core.Intent, req requ
 	switch {
 	case r.bug.buffers && !sent:
 		go func() {
-			for _, late, err := r.client.call(context.Background(), req); err != nil && !late; _, late, err = r.client.call(context.Background(), req) {
+			for {
+				_, late, err := r.client.call(context.Background(), req)
+				if err == nil || late || errors.Is(err, net.ErrClosed) {
+					return
+				}
 				time.Sleep(ownBackoff)
 			}
 		}()

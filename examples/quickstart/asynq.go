@@ -19,7 +19,7 @@ var asynqExecutor = executor{
 	open:  openAsynq,
 }
 
-func openAsynq(_ context.Context, reg *core.Registry) (_ *queue, err error) {
+func openAsynq(ctx context.Context, reg *core.Registry) (_ *queue, err error) {
 	var ends []func() error
 	closeAll := func() error {
 		var errs []error
@@ -47,6 +47,9 @@ func openAsynq(_ context.Context, reg *core.Registry) (_ *queue, err error) {
 	ends = append(ends, rdb.Close)
 	exec, err := asynqexec.New(rdb, nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := exec.CheckServer(ctx); err != nil {
 		return nil, err
 	}
 	cfg := asynq.Config{

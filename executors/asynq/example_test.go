@@ -25,6 +25,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if err := queue.CheckServer(context.Background()); err != nil {
+		log.Fatal(err) // this Redis may drop jobs
+	}
 	exec := compose.WithRetry(queue.Execute, compose.Retry{Attempts: 5})
 
 	in, err := SendReceipt.Intent("A-1001", core.Queue("mail"), core.Priority(9), core.Delay(time.Minute),

@@ -41,9 +41,14 @@
 // serves one of the queues), which is enough for a new queue and an empty script
 // cache too. If a pipeline fails, those after it are not sent.
 //
+// A Redis that may drop what it has acknowledged, because its memory is full, is
+// told by [Executor.CheckServer].
+//
 // A job that fails for good is in asynq's archive, which keeps 10 000 jobs of a
 // queue for 90 days. A task that no handler knows is tried again every minute and
-// uses up no attempt, so that a server that knows it can have it.
+// uses up no attempt, so that a server that knows it can have it. A job whose worker
+// crashed is found after 30 s of its lease, 30 s that asynq allows for clocks and up
+// to a minute until asynq looks; that attempt counts.
 //
 // # Errors
 //

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goairlock/airlock/core"
 )
@@ -20,6 +21,20 @@ func (e *Executor) dispatch(ctx context.Context, intents ...core.Intent) error {
 	if err := e.awaitConnection(ctx); err != nil {
 		return all(intents, core.NotSent, err)
 	}
+	for tries := 1; ; tries++ {
+		err := e.publishAll(ctx, intents)
+		if err == nil || tries == nobodyTries || !nobodyThere(err, intents) {
+			return err
+		}
+		select {
+		case <-time.After(nobodyPause):
+		case <-ctx.Done():
+			return all(intents, core.NotSent, fmt.Errorf("%w: %w", contextError(ctx), errNobody))
+		}
+	}
+}
+
+func (e *Executor) publishAll(ctx context.Context, intents []core.Intent) error {
 	switch {
 	case len(intents) == 1:
 		return e.one(ctx, intents)
@@ -27,6 +42,24 @@ func (e *Executor) dispatch(ctx context.Context, intents ...core.Intent) error {
 		return e.atomic(ctx, intents)
 	}
 	return e.pipeline(ctx, intents)
+}
+
+// A server of a cluster says that nobody takes a subject until it has heard of
+// the stream's new leader. The client's own Publish tries as often.
+const (
+	nobodyTries = 3
+	nobodyPause = 250 * time.Millisecond
+)
+
+// nobodyThere reports whether nothing of a call found a stream. Where some of it
+// did, the rest sent again would come out of order.
+func nobodyThere(err error, intents []core.Intent) bool {
+	for _, o := range core.OutcomesOf(err, intents) {
+		if o.State != core.NotSent || !errors.Is(o.Err, jetstream.ErrNoStreamResponse) {
+			return false
+		}
+	}
+	return true
 }
 
 func all(intents []core.Intent, state core.State, err error) error {

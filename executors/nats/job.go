@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goairlock/airlock/core"
 )
@@ -18,7 +17,7 @@ import (
 // A job is a message as the worker runs it.
 type job struct {
 	source   *source
-	msg      jetstream.Msg
+	msg      *nats.Msg
 	task     string // with what the subject has
 	unique   string // the token of the unique key with its dot, or ""
 	seq      uint64
@@ -29,7 +28,7 @@ type job struct {
 }
 
 // start runs a job on a goroutine and then frees its slot.
-func (w *Worker) start(ctx context.Context, s *source, msg jetstream.Msg) {
+func (w *Worker) start(ctx context.Context, s *source, msg *nats.Msg) {
 	w.active.Add(1)
 	w.jobs.Go(func() {
 		defer w.release(1)
@@ -53,7 +52,7 @@ func (w *Worker) start(ctx context.Context, s *source, msg jetstream.Msg) {
 }
 
 // keepAlive tells the server that the job is being worked on, until stop.
-func (w *Worker) keepAlive(s *source, msg jetstream.Msg) (stop func()) {
+func (w *Worker) keepAlive(s *source, msg *nats.Msg) (stop func()) {
 	every := s.ackWait / 3
 	var mu sync.Mutex
 	var timer *time.Timer // guarded by mu
@@ -64,7 +63,7 @@ func (w *Worker) keepAlive(s *source, msg jetstream.Msg) (stop func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !stopped && !w.gone.Load() {
-			_ = msg.InProgress() // without a connection there is nobody to tell
+			_ = w.conn.Publish(msg.Reply, []byte("+WPI")) // without a connection there is nobody to tell
 			timer.Reset(every)
 		}
 	})
@@ -78,14 +77,14 @@ func (w *Worker) keepAlive(s *source, msg jetstream.Msg) (stop func()) {
 
 // read makes a delivery of a message. A nil job is a message that JetStream did
 // not send; with an error the job is one that nobody can run.
-func (w *Worker) read(s *source, msg jetstream.Msg) (*job, error) {
+func (w *Worker) read(s *source, msg *nats.Msg) (*job, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return nil, err
 	}
-	h := msg.Headers()
+	h := msg.Header
 	j := &job{source: s, msg: msg, seq: meta.Sequence.Stream}
-	j.task = strings.TrimPrefix(msg.Subject(), w.stream+"."+s.kind+"."+s.queue+".")
+	j.task = strings.TrimPrefix(msg.Subject, w.stream+"."+s.kind+"."+s.queue+".")
 	if i := strings.LastIndexByte(j.task, '.'); i >= 0 && strings.HasPrefix(j.task[i+1:], "=") {
 		j.task, j.unique = j.task[:i], j.task[i:]
 	}
@@ -107,7 +106,7 @@ func (w *Worker) read(s *source, msg jetstream.Msg) (*job, error) {
 		j.env.ID = w.stream + ":" + strconv.FormatUint(j.seq, 10)
 	}
 	j.delivery = core.Delivery{
-		ID: j.env.ID, Task: j.task, Queue: s.queue, Payload: msg.Data(), Headers: headers(h, j.env.Headers),
+		ID: j.env.ID, Task: j.task, Queue: s.queue, Payload: msg.Data, Headers: headers(h, j.env.Headers),
 		Attempt: j.attempt, MaxAttempts: j.env.MaxAttempts, Backoff: j.env.Backoff,
 		Timeout: j.env.Timeout, Deadline: j.env.Deadline,
 	}

@@ -63,7 +63,6 @@ func (w *Worker) openOnce(ctx context.Context) error {
 			w.sources = append(w.sources, s)
 		}
 	}
-	w.measureLine()
 	w.slots = make(chan struct{}, w.opts.Concurrency)
 	for range w.opts.Concurrency {
 		w.slots <- struct{}{}
@@ -124,7 +123,7 @@ func (w *Worker) bind(ctx context.Context, s *source) error {
 	if err != nil {
 		return invalidf("consumer %s of stream %s: %v", s.durable(), w.stream, err)
 	}
-	s.consumer, s.ackWait = consumer, cfg.AckWait
+	s.ackWait = cfg.AckWait
 	return nil
 }
 

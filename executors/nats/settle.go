@@ -13,15 +13,15 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// settleOnce bounds one try to tell the server something, beyond the round trips of a slow line.
-const settleOnce = 2 * time.Second
+// settleOnce bounds one try to tell the server something.
+const settleOnce = 3 * time.Second
 
 // again publishes the job once more, to be delivered after a wait, and then
 // acknowledges its message. Between the two the worker may die: then the job is
 // there twice, and this is one of the lost acknowledgements.
 func (w *Worker) again(j *job, attempts int, wait time.Duration) {
 	m := w.copyOf(j, attempts)
-	m.Subject = j.msg.Subject()
+	m.Subject = j.msg.Subject
 	if wait > 0 {
 		m.Header[scheduleHeader] = []string{scheduleAt(time.Now().Add(wait))}
 		m.Header[scheduleTargetHeader] = []string{m.Subject}
@@ -54,7 +54,7 @@ func (w *Worker) bury(j *job, why error) {
 // sent it is stored once. It has a blank, which no ID of an intent has.
 func (w *Worker) copyOf(j *job, attempts int) *nats.Msg {
 	h := nats.Header{}
-	for k, v := range j.msg.Headers() {
+	for k, v := range j.msg.Header {
 		if !strings.HasPrefix(k, "Nats-") {
 			h[k] = v
 		}
@@ -64,7 +64,7 @@ func (w *Worker) copyOf(j *job, attempts int) *nats.Msg {
 	}
 	h[attemptsHeader] = []string{strconv.Itoa(max(attempts, 0))}
 	h[nats.MsgIdHdr] = []string{j.env.ID + " " + strconv.FormatUint(j.seq, 10)}
-	return &nats.Msg{Header: h, Data: j.msg.Data()}
+	return &nats.Msg{Header: h, Data: j.msg.Data}
 }
 
 // store publishes a copy until the stream has it, and reports whether it has.
@@ -90,7 +90,7 @@ func (w *Worker) store(j *job, m *nats.Msg) bool {
 // confirm answers the message and waits until the server has taken the answer.
 func (w *Worker) confirm(j *job, word string) {
 	err := w.persist(j, func(ctx context.Context) error {
-		_, err := w.conn.RequestWithContext(ctx, j.msg.Reply(), []byte(word))
+		_, err := w.conn.RequestWithContext(ctx, j.msg.Reply, []byte(word))
 		return err
 	})
 	if err != nil {
@@ -107,7 +107,7 @@ func (w *Worker) lost(j *job, what string, err error) {
 func (w *Worker) persist(j *job, try func(context.Context) error) error {
 	end := time.Now().Add(j.source.ackWait)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), settleOnce+2*time.Duration(w.roundTrip.Load()))
+		ctx, cancel := context.WithTimeout(context.Background(), settleOnce)
 		err := try(ctx)
 		cancel()
 		if err == nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) || !time.Now().Before(end) {

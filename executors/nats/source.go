@@ -21,7 +21,6 @@ var lanes = []struct {
 type source struct {
 	queue, kind string
 	weight      int
-	consumer    jetstream.Consumer
 	ackWait     time.Duration
 
 	// Of the goroutine that feeds.
@@ -53,14 +52,11 @@ func (w *Worker) feed(ctx context.Context) {
 		if n == 0 {
 			return
 		}
-		switch {
-		case len(w.sources) == 1:
+		if len(w.sources) == 1 {
 			w.fetch(ctx, w.sources[0], n, waitAlone)
-		case w.roundTrip.Load() > 0:
-			w.deal(ctx, n)
-		default:
-			w.share(ctx, n)
+			continue
 		}
+		w.share(ctx, n)
 	}
 }
 
@@ -126,18 +122,6 @@ func (w *Worker) share(ctx context.Context, n int) {
 	w.spread(ctx, n)
 }
 
-// deal is share on a slow line: each source waits for jobs with the slots that
-// its weight gives it.
-func (w *Worker) deal(ctx context.Context, n int) {
-	deal := map[*source]int{}
-	for range n {
-		deal[w.next(func(*source) bool { return true })]++
-	}
-	for s, mine := range deal {
-		w.fetch(ctx, s, mine, waitBeside)
-	}
-}
-
 // spread has every source wait for jobs with an equal part of n slots.
 func (w *Worker) spread(ctx context.Context, n int) {
 	each, rest := n/len(w.sources), n%len(w.sources)
@@ -176,21 +160,9 @@ func (w *Worker) next(ready func(*source) bool) *source {
 
 // take starts the jobs that a source has, at most n, and returns how many.
 func (w *Worker) take(ctx context.Context, s *source, n int) int {
-	begun := time.Now()
-	batch, err := s.consumer.FetchNoWait(n)
+	got, err := w.pull(ctx, s, n, 0)
 	if err != nil {
 		w.troubled(ctx, s, err)
-		return 0
-	}
-	got := 0
-	for msg := range batch.Messages() {
-		got++
-		w.start(ctx, s, msg)
-	}
-	if err := batch.Error(); err != nil {
-		w.troubled(ctx, s, err)
-	} else if got < n && time.Since(begun) >= clientSlack {
-		w.measureLine()
 	}
 	return got
 }
@@ -198,44 +170,12 @@ func (w *Worker) take(ctx context.Context, s *source, n int) int {
 // fetch waits for at most n jobs on a goroutine of its own, and starts them.
 func (w *Worker) fetch(ctx context.Context, s *source, n int, wait time.Duration) {
 	w.jobs.Go(func() {
-		wait += 2 * time.Duration(w.roundTrip.Load())
-		begun := time.Now()
-		batch, err := s.consumer.Fetch(n, jetstream.FetchMaxWait(wait))
-		if err == nil {
-			for msg := range batch.Messages() {
-				n--
-				w.start(ctx, s, msg)
-			}
-			err = batch.Error()
-		}
-		switch {
-		case err != nil:
+		got, err := w.pull(ctx, s, n, wait)
+		if err != nil {
 			w.troubled(ctx, s, err)
-		case n > 0 && (time.Since(begun) >= wait+clientSlack || w.roundTrip.Load() > 0):
-			w.measureLine()
 		}
-		w.release(n)
+		w.release(n - got)
 	})
-}
-
-// clientSlack is how long after a request's own end the client gives up on it
-// (nats.go v1.55.0, jetstream/pull.go, pullConsumer.fetch). What comes later is
-// lost, until the consumer's ack_wait delivers it again.
-const clientSlack = time.Second
-
-// slowLine is the round trip from which on a job could be on its way for longer.
-const slowLine = clientSlack / 4
-
-// measureLine remembers a slow line's round trip, and forgets that of a fast one.
-func (w *Worker) measureLine() {
-	rtt, err := w.conn.RTT()
-	if err != nil {
-		return // there is no line
-	}
-	if rtt < slowLine {
-		rtt = 0
-	}
-	w.roundTrip.Store(int64(rtt))
 }
 
 // troubled waits a while after a fetch that failed: the connection is down, or

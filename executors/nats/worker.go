@@ -42,6 +42,7 @@ import (
 type Worker struct {
 	js       jetstream.JetStream
 	conn     *nats.Conn
+	api      string // the prefix of JetStream's own subjects
 	stream   string
 	registry *core.Registry
 	opts     Options
@@ -50,7 +51,6 @@ type Worker struct {
 	schedules bool // of the stream; set by Run
 	sources   []*source
 	slots     chan struct{} // one value for each free slot
-	roundTrip atomic.Int64  // of a slow line, in nanoseconds; 0 of others
 
 	jobs    sync.WaitGroup          // fetches and jobs
 	active  atomic.Int64            // jobs
@@ -80,7 +80,7 @@ func NewWorker(js jetstream.JetStream, stream string, registry *core.Registry, o
 	if o.Queues, err = queues(o.Queues); err != nil {
 		return nil, err
 	}
-	return &Worker{js: js, conn: js.Conn(), stream: stream, registry: registry, opts: o}, nil
+	return &Worker{js: js, conn: js.Conn(), api: apiPrefix(js), stream: stream, registry: registry, opts: o}, nil
 }
 
 // queueNamed is a task for judging queue names by core's own rule.

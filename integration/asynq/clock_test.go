@@ -29,8 +29,9 @@ func inBubble(t *testing.T, opts *asynqexec.Options, check func(w *world)) {
 // leisurely looks for work now and then, and for what is due as often as asynq does by itself.
 var leisurely = asynq.Config{Concurrency: 4, LogLevel: asynq.FatalLevel, TaskCheckInterval: 15 * time.Second}
 
-// tardy is how late a leisurely server may be: a second for the rounding, five for the look for what is due.
-const tardy = 21 * time.Second
+// tardy is how late a leisurely server may be: a second for the rounding, five for the look for what is due, and asynq looks for
+// work at up to one and a half times its interval.
+const tardy = 30 * time.Second
 
 // serveAtLeisure starts a leisurely server.
 func (w *world) serveAtLeisure(fn func(ctx context.Context, arg string) error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/goairlock/airlock/conformance"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
@@ -20,13 +21,24 @@ import (
 // Not parallel: the suite looks for goroutines that are left behind.
 func TestConformance(t *testing.T) {
 	m := miniredis.RunT(t)
-	conformance.Run(t, harness("asynq-miniredis", func(t cleaner) connect { return plain(t, m.Addr()) }, asynqexec.Options{}))
+	conformance.Run(t, harness("asynq-miniredis", func(t cleaner) connect { return patient(t, m.Addr()) }, asynqexec.Options{}))
 }
 
 func TestConformanceWithLanes(t *testing.T) {
 	m := miniredis.RunT(t)
 	opts := asynqexec.Options{Lanes: true, IDWindow: -1}
-	conformance.Run(t, harness("asynq-miniredis-lanes", func(t cleaner) connect { return plain(t, m.Addr()) }, opts))
+	conformance.Run(t, harness("asynq-miniredis-lanes", func(t cleaner) connect { return patient(t, m.Addr()) }, opts))
+}
+
+// patient connects as plain does, for a Redis that is slow: an embedded one on a busy machine.
+func patient(t cleaner, addr string) connect {
+	return func() redis.UniversalClient {
+		rdb := redis.NewClient(&redis.Options{
+			Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: patience, WriteTimeout: patience,
+		})
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	}
 }
 
 // harness tests the executor with a server of asynq's on one Redis.

@@ -48,7 +48,11 @@ func TestConformanceOnRedis(t *testing.T) {
 	h.RecoversWithin = 95 * time.Second // a lease of 30 s, looked at each minute
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
 		lines := servers.NewLines(t, s, server.Addr())
-		at := func(addr string) connect { return namespaced(plain(t, addr), s.Namespace+":") }
+		client := plain
+		if s.Faults {
+			client = hasty
+		}
+		at := func(addr string) connect { return namespaced(client(t, addr), s.Namespace+":") }
 		sys := system(t, ways{at(lines.ExecutorAddr), at(lines.WorkerAddr), at(server.Addr())}, s, asynqexec.Options{})
 		lines.Give(&sys)
 		return sys

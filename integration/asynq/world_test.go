@@ -77,12 +77,17 @@ func embedded(t *testing.T) connect {
 // cleaner is what clients are closed by: a test, or a check of the conformance suite.
 type cleaner interface{ Cleanup(func()) }
 
-// plain connects with a client that does not retry by itself.
-func plain(t cleaner, addr string) connect {
+// plain connects with a client that does not retry by itself, and waits as long as a busy machine needs.
+func plain(t cleaner, addr string) connect { return within(t, addr, patience) }
+
+// hasty is plain with go-redis's own time limits, for servers that may not answer.
+func hasty(t cleaner, addr string) connect { return within(t, addr, 0) }
+
+func within(t cleaner, addr string, limit time.Duration) connect {
 	return func() redis.UniversalClient {
 		rdb := redis.NewClient(&redis.Options{
 			Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true,
-			DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, // the machine may be busy
+			DialTimeout: limit, ReadTimeout: limit, WriteTimeout: limit,
 		})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb

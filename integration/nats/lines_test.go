@@ -15,7 +15,7 @@ import (
 // overLines lets the suite break what is between its systems and the server, and restart that. Streams are kept in files, so
 // that they outlive it.
 func overLines(h conformance.Harness, server *servers.NATSServer, opts natsexec.Options) conformance.Harness {
-	opts.AckTimeout, opts.AckWait, opts.DrainTimeout, opts.Logger = 5*time.Second, 5*time.Second, 6*time.Second, quiet
+	opts.AckTimeout, opts.AckWait, opts.DrainTimeout, opts.Logger = 3*time.Second, 5*time.Second, 6*time.Second, quiet
 	h.Lease = opts.AckWait
 	h.Restart = func(context.Context) error { return server.Restart() }
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {

@@ -20,7 +20,7 @@ func TestJobsRunSideBySideAndNoMoreAreFetchedThanRun(t *testing.T) {
 	const slots = 4
 	w := setup(t, &natsexec.Options{Concurrency: slots})
 	var running, most atomic.Int64
-	full, proceed := make(chan struct{}), make(chan struct{})
+	full, proceed := make(chan struct{}, 1), make(chan struct{})
 	stop := w.work(func(context.Context, string) error {
 		n := running.Add(1)
 		defer running.Add(-1)

@@ -37,22 +37,38 @@ type namespaces[TTx any] struct {
 
 	mu     sync.Mutex
 	stores map[string]store[TTx] // guarded by mu
+	dead   map[string]bool       // guarded by mu
 }
 
 // get opens the database of a namespace, for as long as the check lasts that
-// asks first.
+// asks first, and anew after kill.
 func (n *namespaces[TTx]) get(ct conformance.T, namespace string) store[TTx] {
 	n.mu.Lock()
 	st, ok := n.stores[namespace]
+	dead := n.dead[namespace]
 	n.mu.Unlock()
-	if ok {
+	switch {
+	case !ok:
+		st = n.open(checkTB{n.t, ct})
+	case dead:
+		st = st.reopen(checkTB{n.t, ct})
+	default:
 		return st
 	}
-	st = n.open(checkTB{n.t, ct})
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stores[namespace] = st
+	delete(n.dead, namespace)
 	return st
+}
+
+// kill ends whoever works on a namespace.
+func (n *namespaces[TTx]) kill(namespace string) error {
+	st := n.existing(namespace)
+	n.mu.Lock()
+	n.dead[namespace] = true
+	n.mu.Unlock()
+	return st.kill()
 }
 
 func (n *namespaces[TTx]) existing(namespace string) store[TTx] {
@@ -63,7 +79,8 @@ func (n *namespaces[TTx]) existing(namespace string) store[TTx] {
 
 // insert stores a job with River's client alone.
 func (n *namespaces[TTx]) insert(ctx context.Context, namespace string, args anyArgs, metadata string) error {
-	client, err := river.NewClient(n.existing(namespace).driver, &river.Config{Logger: quiet})
+	st := n.existing(namespace)
+	client, err := river.NewClient(st.driver, &river.Config{Logger: quiet, Schema: st.schema})
 	if err != nil {
 		return err
 	}
@@ -76,8 +93,9 @@ func (n *namespaces[TTx]) consume(ctx context.Context, namespace string) (task s
 	worker := &anyWorker{jobs: make(chan *river.Job[anyArgs])}
 	workers := river.NewWorkers()
 	river.AddWorkerArgs(workers, anyArgs{kind: "conformance.raw"}, worker)
-	client, err := river.NewClient(n.existing(namespace).driver, &river.Config{
-		Logger: quiet, TestOnly: true, Workers: workers,
+	st := n.existing(namespace)
+	client, err := river.NewClient(st.driver, &river.Config{
+		Logger: quiet, Schema: st.schema, TestOnly: true, Workers: workers,
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
 	})
 	if err != nil {

@@ -123,9 +123,9 @@ func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 	// Work until everything has run; a job that the killed server had handed out
 	// is rescued when a leader starts.
 	all := append(first, second...)
-	for attempt := 0; ; attempt++ {
+	for end := time.Now().Add(patience); ; {
 		stop()
-		if attempt > 5 {
+		if time.Now().After(end) {
 			t.Fatalf("%d of %d IDs have run", len(ran), len(all))
 		}
 		stop = worker()
@@ -137,9 +137,12 @@ func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 	w.report(all, ran)
 }
 
-// ranAll waits, for a while, until every intent has run, and counts the runs.
+// ranAll waits until every intent has run, or none has for longer than it takes
+// to find a stuck job, and counts the runs.
 func (w *world[TTx]) ranAll(all []core.Intent, ran map[string]int) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	const idle = 5 * time.Second
+	before, changed := 0, time.Now()
+	for time.Since(changed) < idle {
 		clear(ran)
 		for _, r := range w.await(0) {
 			ran[r.job.ID]++
@@ -147,6 +150,10 @@ func (w *world[TTx]) ranAll(all []core.Intent, ran map[string]int) bool {
 		if len(ran) >= len(all) {
 			return true
 		}
+		if len(ran) > before {
+			before, changed = len(ran), time.Now()
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	return false
 }

@@ -52,7 +52,7 @@ func TestACallIsThreeRoundTripsAndOneInATransaction(t *testing.T) {
 	must(t, err)
 	t.Cleanup(pool.Close)
 	driver := riverpgxv5.New(pool)
-	migrate(t, driver)
+	migrate(t, driver, "")
 	clientConfig := &river.Config{Logger: quiet}
 	must(t, riverexec.Configure(clientConfig))
 	client, err := river.NewClient(driver, clientConfig)

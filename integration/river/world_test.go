@@ -26,12 +26,13 @@ import (
 
 // patience bounds every wait for something that must happen; a green run never
 // uses it up.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // store is a migrated database of its own for one test.
 type store[TTx any] struct {
 	driver   riverdriver.Driver[TTx]
 	poolless riverdriver.Driver[TTx]
+	schema   string // of River's tables, "" for the database's own
 	begin    func(ctx context.Context) (TTx, error)
 	commit   func(ctx context.Context, tx TTx) error
 	rollback func(ctx context.Context, tx TTx) error
@@ -42,13 +43,18 @@ type store[TTx any] struct {
 	// For servers: where it is, and a driver that reaches it at another address.
 	addr string
 	at   func(t testing.TB, addr string) riverdriver.Driver[TTx]
+	// For the conformance suite: kill cuts every connection for good, as the end of the process does, and reopen is the
+	// same database anew, with jobs that a killed worker has left.
+	kill   func() error
+	reopen func(testing.TB) store[TTx]
+	orphan bool
 }
 
-func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx]) {
+func migrate[TTx any](t testing.TB, driver riverdriver.Driver[TTx], schema string) {
 	t.Helper()
-	m, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet})
+	m, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet, Schema: schema})
 	must(t, err)
-	_, err = m.Migrate(t.Context(), rivermigrate.DirectionUp, nil)
+	_, err = m.Migrate(context.Background(), rivermigrate.DirectionUp, nil)
 	must(t, err)
 }
 
@@ -66,7 +72,7 @@ func sqliteFile(t testing.TB, file string) store[*sql.Tx] {
 	db.SetMaxOpenConns(1) // River demands it of SQLite
 	t.Cleanup(func() { _ = db.Close() })
 	driver := riversqlite.New(db)
-	migrate(t, driver)
+	migrate(t, driver, "")
 	return store[*sql.Tx]{
 		driver:   driver,
 		poolless: riversqlite.New(nil),
@@ -79,6 +85,12 @@ func sqliteFile(t testing.TB, file string) store[*sql.Tx] {
 		},
 		number: func(ctx context.Context, query string) (n int, err error) {
 			return n, db.QueryRowContext(ctx, query).Scan(&n)
+		},
+		kill: db.Close,
+		reopen: func(t testing.TB) store[*sql.Tx] {
+			again := sqliteFile(t, file)
+			again.orphan = true
+			return again
 		},
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 // PostgresOptions tune [Postgres]. The zero value is good for tests that do not kill the server.
 type PostgresOptions struct {
-	// Private ignores AIRLOCK_POSTGRES_URL, for tests that kill the server or change its settings.
+	// Private ignores AIRLOCK_POSTGRES_URL, for tests that kill the server or change its settings. It syncs to disk.
 	Private bool
 	// NoSync leaves it to the system when to write to the disk (fsync off), which makes commits and restarts quick: Kill and
 	// Restart lose nothing, only a crash of the machine would. It implies Private.
@@ -34,7 +34,8 @@ type PostgresServer struct {
 
 // Postgres starts a PostgreSQL server, or takes that of AIRLOCK_POSTGRES_URL (a postgres:// URL of a user who may create
 // databases). Its superuser is postgres, without a password; it has the settings of a new installation but for 300
-// connections, and keeps what it committed when killed.
+// connections, and keeps what it committed when killed. Unless it is Private it does not sync to disk, which only a machine
+// that fails would show, and does not vacuum: with a database for each test, that is most of its work.
 //
 // A start takes one to two seconds, most of them initdb: start one for many tests and give each a [PostgresServer.Database] of its
 // own. When the test runs as root, the server runs as the user postgres or nobody.
@@ -73,6 +74,10 @@ func Postgres(tb testing.TB, opts PostgresOptions) *PostgresServer {
 		tb.Fatalf("servers: initdb: %v\n%s", err, output)
 	}
 
+	synced := "off"
+	if opts.Private {
+		synced = "on"
+	}
 	port := i.ports[0]
 	location := &url.URL{Scheme: "postgres", User: url.User("postgres"), Host: port.Addr(), Path: "/postgres",
 		RawQuery: "sslmode=disable"}
@@ -82,7 +87,8 @@ func Postgres(tb testing.TB, opts PostgresOptions) *PostgresServer {
 				"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port.Number()),
 				"-c", "unix_socket_directories=", "-c", "max_connections=300",
 				// Kept with the data, so that a kill leaves nothing in /dev/shm.
-				"-c", "dynamic_shared_memory_type=mmap")
+				"-c", "dynamic_shared_memory_type=mmap",
+				"-c", "fsync="+synced, "-c", "full_page_writes="+synced, "-c", "autovacuum="+synced)
 		},
 		ready: func(ctx context.Context) error { return pingPostgres(ctx, location.String()) },
 		quit:  syscall.SIGINT, // the fast shutdown: does not wait for clients to leave
@@ -102,8 +108,23 @@ func (s *PostgresServer) Addr() string { return s.url.Host }
 // test's Cleanup drops it.
 func (s *PostgresServer) Database(tb testing.TB) string {
 	tb.Helper()
+	return s.create(tb, "template1")
+}
+
+// Copy is Database with what another database of the server has. Nobody may be connected to that one.
+func (s *PostgresServer) Copy(tb testing.TB, location string) string {
+	tb.Helper()
+	from, err := url.Parse(location)
+	if err != nil {
+		tb.Fatalf("servers: %v", err)
+	}
+	return s.create(tb, strings.TrimPrefix(from.Path, "/"))
+}
+
+func (s *PostgresServer) create(tb testing.TB, template string) string {
+	tb.Helper()
 	name := "airlock_" + strings.ToLower(rand.Text())
-	s.exec(tb, "CREATE DATABASE "+name)
+	s.exec(tb, "CREATE DATABASE "+name+" TEMPLATE "+template)
 	if s.engine == nil {
 		tb.Cleanup(func() { s.exec(tb, "DROP DATABASE "+name+" WITH (FORCE)") })
 	}
