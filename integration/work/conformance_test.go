@@ -25,11 +25,6 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, harness("work-miniredis", m.Addr(), workexec.Options{}))
 }
 
-func TestConformanceWithLanes(t *testing.T) {
-	m := miniredis.RunT(t)
-	conformance.Run(t, harness("work-miniredis-lanes", m.Addr(), workexec.Options{Lanes: true}))
-}
-
 // harness tests the executor with pools of the library's on one Redis.
 func harness(name, addr string, opts workexec.Options) conformance.Harness {
 	h := conformance.Harness{
@@ -45,7 +40,7 @@ func harness(name, addr string, opts workexec.Options) conformance.Harness {
 		RewritesJSON:   opts.PlainArgs,
 		RefusesJSON:    opts.PlainArgs,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			return system(t, addr, s, opts)
+			return system(t, servers.Lines{ExecutorAddr: addr, WorkerAddr: addr}, addr, s, opts)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -101,8 +96,8 @@ func (c *cleanups) run() {
 	}
 }
 
-func system(t conformance.T, addr string, s conformance.Setup, opts workexec.Options) conformance.System {
-	lines, wire := servers.NewLines(t, s, addr), &wire{}
+func system(t conformance.T, lines servers.Lines, addr string, s conformance.Setup, opts workexec.Options) conformance.System {
+	wire := &wire{}
 	rdb, direct := plain(t, lines.ExecutorAddr), plain(t, addr)
 	workers := workers{rdb: wire.pool(t, lines.WorkerAddr)}
 	opts.Namespace = s.Namespace
@@ -134,7 +129,6 @@ func system(t conformance.T, addr string, s conformance.Setup, opts workexec.Opt
 			return put(direct, s.Namespace, task, `{"name":"`+task+`","id":"corrupt","t":1,"args":{"airlock":"{"}}`)
 		},
 	}
-	lines.Give(&sys)
 	if len(workers.all) == 1 {
 		sys.Slots = slots
 		sys.Kill = func() error {

@@ -89,15 +89,17 @@ func TestConformanceOnRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Persistent: true})
 	h := harness("work", server.Addr(), workexec.Options{})
 	h.Restart = func(context.Context) error { return server.Restart() }
+	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
+		lines := servers.NewLines(t, s, server.Addr())
+		sys := system(t, lines, server.Addr(), s, workexec.Options{})
+		lines.Give(&sys)
+		return sys
+	}
 	conformance.Run(t, h)
 }
 
-func TestConformanceOnRedisWithLanes(t *testing.T) {
+func TestConformanceOnRedisWithLanesAndPlainArgs(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
-	conformance.Run(t, harness("work-lanes", server.Addr(), workexec.Options{Lanes: true, IDWindow: 10 * time.Second}))
-}
-
-func TestConformanceOnRedisWithPlainArgs(t *testing.T) {
-	server := servers.Redis(t, servers.RedisOptions{Private: true})
-	conformance.Run(t, harness("work-plain", server.Addr(), workexec.Options{PlainArgs: true}))
+	opts := workexec.Options{Lanes: true, PlainArgs: true, IDWindow: 10 * time.Second}
+	conformance.Run(t, harness("work-lanes-plain", server.Addr(), opts))
 }
