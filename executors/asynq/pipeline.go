@@ -17,7 +17,7 @@ import (
 // Recording is shared out, as Redis has nothing to do meanwhile.
 const (
 	mostRecorders = 4
-	leastRecorded = 50 // intents for which a goroutine is worth while
+	leastRecorded = 200 // intents that are worth a goroutine
 )
 
 // pipeline is what a batch of intents sends.
