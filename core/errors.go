@@ -34,8 +34,9 @@ var (
 	// be sent again. Found on a [*DispatchError] with such an outcome.
 	ErrNotSent = errors.New("not sent")
 
-	// ErrUnavailable says that the backend could not be reached at all. It wraps
-	// [ErrNotSent]. Returned by executors whose backend refused the connection.
+	// ErrUnavailable says that the backend could not be reached at all, or has no
+	// room. It wraps [ErrNotSent]. Returned by executors whose backend refused the
+	// connection, or whose queue is full and does not wait.
 	ErrUnavailable = fmt.Errorf("backend unavailable: %w", ErrNotSent)
 
 	// ErrUnknownOutcome says that an intent was sent and no answer came: it may
