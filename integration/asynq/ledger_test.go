@@ -61,7 +61,7 @@ func flushUnderKill(t *testing.T, working bool) {
 		t.Fatal(err)
 	}
 	w := setup(t, plain(t, proxy.Addr()), &asynqexec.Options{IDWindow: time.Hour}) // longer than a slow machine needs
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience) // every step of every job is synced to disk
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)                    // every step of every job is synced to disk
 	t.Cleanup(cancel)
 	w.ctx = ctx
 	w.connect = plain(t, server.Addr())
