@@ -60,8 +60,8 @@ func flushUnderKill(t *testing.T, working bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := setup(t, plain(t, proxy.Addr()), nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience) // every step of every job is synced to disk
+	w := setup(t, plain(t, proxy.Addr()), &asynqexec.Options{IDWindow: time.Hour}) // longer than a slow machine needs
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)                    // every step of every job is synced to disk
 	t.Cleanup(cancel)
 	w.ctx = ctx
 	w.connect = plain(t, server.Addr())
@@ -121,9 +121,9 @@ func flushUnderKill(t *testing.T, working bool) {
 		}
 		w.serveWith(asynqexec.Handler(reg), asynq.Config{Concurrency: 16})
 	}
-	recovered := map[string]bool{}
+	left := 0
 	if working {
-		recovered = w.recover(first)
+		left = w.recover(first)
 		w.serveWith(asynqexec.Handler(reg), asynq.Config{Concurrency: 16})
 	}
 	var completed int64
@@ -144,7 +144,7 @@ func flushUnderKill(t *testing.T, working bool) {
 	for id, n := range a.runs {
 		if n > 1 {
 			twice++
-			if !recovered[id] {
+			if w.info("default", id).LastErr != asynq.ErrLeaseExpired.Error() {
 				unexplained++
 			}
 		}
@@ -152,27 +152,26 @@ func flushUnderKill(t *testing.T, working bool) {
 			phantom++
 		}
 	}
-	t.Logf("ledger: %d intents, %d kills, %d calls tried again; %d jobs run, %d lost, %d phantom; %d left by a worker that lost its acknowledgement, of them %d run twice; %d run twice otherwise",
-		flushed, a.kills, attempts, len(a.runs), flushed-len(a.runs), phantom, len(recovered), twice-unexplained, unexplained)
+	t.Logf("ledger: %d intents, %d kills, %d calls tried again; %d jobs run, %d lost, %d phantom; %d leases left in the end; %d run twice after a lost acknowledgement, %d otherwise",
+		flushed, a.kills, attempts, len(a.runs), flushed-len(a.runs), phantom, left, twice-unexplained, unexplained)
 	if len(a.runs) != flushed || phantom > 0 || unexplained > 0 || a.kills != killsIn || attempts == 0 {
 		t.Error("the ledger does not balance")
 	}
 }
 
-// recover stops a server and lets the leases of the jobs that it has left behind run out, which takes asynq a minute.
-func (w *world) recover(srv *asynq.Server) map[string]bool {
+// recover stops a server and lets the leases of the jobs run out that it has left behind, which takes asynq a minute, and counts
+// them. Some may have run out before, on a machine that is slow.
+func (w *world) recover(srv *asynq.Server) (left int) {
 	w.Helper()
 	w.eventually("nothing waits", func() bool {
 		n, err := w.rdb.LLen(w.ctx, "asynq:{default}:pending").Result()
 		return err == nil && n == 0
 	})
 	srv.Shutdown()
-	left := map[string]bool{}
-	for _, id := range w.rdb.ZRange(w.ctx, "asynq:{default}:lease", 0, -1).Val() {
-		left[id] = true
-	}
+	n, err := w.rdb.ZCard(w.ctx, "asynq:{default}:lease").Result()
+	w.must(err)
 	w.must(expireLeases(w.ctx, w.rdb, map[string]int{"default": 1}))
-	return left
+	return int(n)
 }
 
 // storedOnce looks at Redis itself: each ID must be in the queue once.
