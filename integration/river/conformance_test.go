@@ -62,8 +62,11 @@ func newSystem[TTx any](tb checkTB, stores *namespaces[TTx], s conformance.Setup
 		}
 		config.Queues[q] = river.QueueConfig{MaxWorkers: slots}
 	}
-	if st.orphan {
+	switch { // River itself looks for what a worker has lost after an hour
+	case st.orphan:
 		config.JobTimeout, config.RescueStuckJobsAfter = time.Second, time.Second
+	case s.Faults:
+		config.JobTimeout, config.RescueStuckJobsAfter = 15*time.Second, 15*time.Second
 	}
 	must(tb, riverexec.Configure(config))
 	var sys conformance.System
