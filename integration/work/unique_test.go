@@ -64,7 +64,9 @@ func uniqueIsLeakedByNobody(w *world) {
 	key := core.Unique("k")
 	open := make(chan struct{})
 	var fail atomic.Bool
-	w.serveNative("test.work", func(*work.Job) error {
+	begun := make(chan string, 10) // IDs
+	w.serveNative("test.work", func(job *work.Job) error {
+		begun <- job.ID
 		<-open
 		if fail.Load() {
 			return errDeclined
@@ -84,6 +86,13 @@ func uniqueIsLeakedByNobody(w *world) {
 	fail.Store(false)
 	w.want("accepted", w.intent("e", key, core.ID("e/<\\\"~"), soon))
 	w.want("duplicate", w.intent("f", key))
+	for id := ""; id != "e/<\\\"~"; { // on its way there it is nowhere, for who looks place by place
+		select {
+		case id = <-begun:
+		case <-w.ctx.Done():
+			w.Fatal("the scheduled job does not run")
+		}
+	}
 	w.awaitPlace("e/<\\\"~", "gone")
 	w.want("accepted", w.intent("g", key))
 }
