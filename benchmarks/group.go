@@ -65,7 +65,7 @@ type Row struct {
 	Allocs        float64 // per intent, of everything until the last one's end
 }
 
-type sample struct{ handOver, done, allocs float64 }
+type sample struct{ handOver, done float64 }
 
 // serviceHeap is what a small service has in memory. In a program with nothing but
 // a benchmark the collector runs every few megabytes, and is what is measured.
@@ -104,7 +104,11 @@ func (g Group) measure(ctx context.Context, rounds int) (*Report, error) {
 			}
 		}
 		for i, c := range contenders {
-			report.Rows = append(report.Rows, newRow(c.Name, size, samples[i], samples[reference]))
+			allocs, err := c.allocs(size, rounds/10+1)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.Name, err)
+			}
+			report.Rows = append(report.Rows, newRow(c.Name, size, samples[i], samples[reference], allocs))
 		}
 	}
 	return report, nil
@@ -117,8 +121,6 @@ func (c *Contender) sample(n int) (sample, error) {
 			return sample{}, err
 		}
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
 	start := time.Now()
 	if err := c.HandOver(n); err != nil {
 		return sample{}, err
@@ -131,19 +133,44 @@ func (c *Contender) sample(n int) (sample, error) {
 		}
 		done = time.Since(start)
 	}
-	runtime.ReadMemStats(&after)
 	per := func(d time.Duration) float64 { return float64(d) / float64(n) }
-	return sample{per(handedOver), per(done), float64(after.Mallocs-before.Mallocs) / float64(n)}, nil
+	return sample{per(handedOver), per(done)}, nil
 }
 
-func newRow(name string, size int, own, reference []sample) Row {
+// allocs returns a contender's allocations per intent. It has rounds of its own:
+// to read the counters stops the world, and what runs next starts slowly.
+func (c *Contender) allocs(n, rounds int) (float64, error) {
+	var counts []float64
+	for range rounds {
+		if c.Prepare != nil {
+			if err := c.Prepare(n); err != nil {
+				return 0, err
+			}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := c.HandOver(n); err != nil {
+			return 0, err
+		}
+		if c.Wait != nil {
+			if err := c.Wait(); err != nil {
+				return 0, err
+			}
+		}
+		runtime.ReadMemStats(&after)
+		counts = append(counts, float64(after.Mallocs-before.Mallocs)/float64(n))
+	}
+	return medianOf(counts), nil
+}
+
+func newRow(name string, size int, own, reference []sample, allocs float64) Row {
 	handOver := func(s sample) float64 { return s.handOver }
 	done := func(s sample) float64 { return s.done }
 	return Row{
 		Contender: name, Size: size,
 		HandOver: median(own, handOver), Done: median(own, done),
 		HandOverRatio: ratio(own, reference, handOver), DoneRatio: ratio(own, reference, done),
-		Allocs: median(own, func(s sample) float64 { return s.allocs }),
+		Allocs: allocs,
 	}
 }
 
