@@ -71,6 +71,22 @@ type sample struct{ handOver, done float64 }
 // a benchmark the collector runs every few megabytes, and is what is measured.
 const serviceHeap = 64 << 20
 
+// touchHeap has the system give the memory that will be used until the collector
+// runs. A service that has been up for a minute has it; in a new process the
+// first touch of each page costs more than what is measured.
+func touchHeap() {
+	const page = 4 << 10
+	var garbage [][]byte
+	for range serviceHeap / page {
+		p := make([]byte, page)
+		p[0] = 1
+		garbage = append(garbage, p)
+	}
+	runtime.KeepAlive(garbage)
+	garbage = nil
+	runtime.GC()
+}
+
 func (g Group) measure(ctx context.Context, rounds int) (*Report, error) {
 	contenders, end, err := g.Setup(ctx)
 	if err != nil {
@@ -82,6 +98,7 @@ func (g Group) measure(ctx context.Context, rounds int) (*Report, error) {
 	}
 	ballast := make([]byte, serviceHeap)
 	defer runtime.KeepAlive(ballast)
+	touchHeap()
 	reference := slices.IndexFunc(contenders, func(c Contender) bool { return c.Reference })
 	if reference < 0 {
 		return nil, fmt.Errorf("no contender is the reference")
