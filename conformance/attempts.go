@@ -31,6 +31,9 @@ var attemptChecks = []check{
 	{id: "P18", level: Options, run: snooze,
 		title: "a snoozed job runs again later and has used no attempt",
 		why:   "waiting for something is not failing"},
+	{id: "P21", level: Options, run: defaultAttempts, limit: 3 * time.Minute,
+		title: "a job without max attempts runs as often as is declared, and then no more",
+		why:   "most jobs say nothing, and one that can never succeed must not be tried for ever"},
 }
 
 // soon is a backoff as short as the executor can keep.
@@ -150,6 +153,35 @@ func maxAttempts(p *probe) {
 		}
 	}
 	s.manyAttempts()
+}
+
+func defaultAttempts(p *probe) {
+	s := p.open(Setup{})
+	n := s.caps.DefaultAttempts
+	if n < 1 {
+		p.notApplicable("how often a job without max-attempts runs is not declared")
+	}
+	what := fmt.Sprintf("to run a job %d times", n)
+	var opts []core.Option
+	within, gap := p.retryWithin(), p.h.RetryWithin
+	if s.honours(core.OptionBackoff) {
+		opts = append(opts, core.Backoff(s.soon()))
+		within, gap = s.soon().Max+p.patience(), 0
+	}
+	p.affords(what, time.Duration(n)*gap)
+	j := s.make(failing, opts...)
+	s.push(single, j)
+	if n > 1 {
+		runs := s.awaitEnd(j, 2, 2*within)
+		gap = max(gap, runs[1].Ended.Sub(runs[0].Ended))
+		p.affords(what, time.Duration(n)*gap)
+		s.awaitEnd(j, n, time.Duration(n)*within)
+	}
+	s.quiet()
+	p.sleep(2 * gap) // in which another run would have come
+	if got := s.count(j.ref); got != n {
+		p.fail(fmt.Sprintf("%d runs of a job without max-attempts, as is declared", n), "%d", got)
+	}
 }
 
 // manyAttempts is a number that nobody needs and an executor might cut down.

@@ -120,7 +120,7 @@ type Setup struct {
 	Paused bool
 	// Faults asks for a System.Proxy and a System.WorkerProxy.
 	Faults bool
-	// Room asks for a backend that holds no more than about so many waiting jobs,
+	// Room asks for a pool or backend that holds no more than about so many waiting jobs,
 	// where it can be bounded; 0 if it does not matter.
 	Room int
 }
@@ -136,10 +136,12 @@ type System struct {
 	Bare core.Executor
 	// Inline says that the executor runs jobs to their end before it returns.
 	Inline bool
-	// Start starts the worker that Setup.Paused held back.
+	// Start starts the worker that Setup.Paused held back. ctx bounds the start, not
+	// the worker.
 	Start func(ctx context.Context) error
-	// Stop stops executor and worker: running jobs may end until ctx is done.
-	// More calls are harmless.
+	// Stop stops executor and worker: running jobs may end until ctx is done. Then
+	// their contexts are cancelled and Stop returns. A pool in this process
+	// runs what it has accepted before, as nobody else will. More calls are harmless.
 	Stop func(ctx context.Context) error
 	// StopAccepting says that Stop closes the executor too, so that it answers
 	// with core.ErrClosed. False where it is but a client that the caller closes.
@@ -155,7 +157,9 @@ type System struct {
 	Slots int
 	// Stored lists what is stored in the namespace.
 	Stored func(ctx context.Context) ([]Record, error)
-	// Corrupt stores a job of the task whose message cannot be understood.
+	// Corrupt stores a job of the task whose message cannot be understood. A worker
+	// must neither call a handler for it nor stumble over it, and must not keep it
+	// waiting or running for ever.
 	Corrupt func(ctx context.Context, task string) error
 }
 

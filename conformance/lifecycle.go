@@ -33,7 +33,7 @@ var lifecycleChecks = []check{
 		title: "after Stop a dispatch is ErrClosed, and nothing of it runs",
 		why:   "a nil from a closed executor is a lost job"},
 	{id: "L09", level: Core, run: drain,
-		title: "Stop lets running jobs finish and starts no more",
+		title: "Stop lets running jobs finish, and nothing starts after it",
 		why:   "a deployment is no reason for half-done work"},
 	{id: "L12", level: Core, run: leavesNothing,
 		title: "a stopped system leaves no goroutine behind",

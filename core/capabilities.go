@@ -137,7 +137,8 @@ type Capabilities struct {
 
 	// MaxPayload is the largest payload in bytes; 0 for no limit of its own.
 	MaxPayload int
-	// DefaultAttempts is how often a job without MaxAttempts is run in all.
+	// DefaultAttempts is how often a job without MaxAttempts is run in all, if it
+	// fails each time; 0 if nobody can tell.
 	DefaultAttempts int
 	// CancelLatency bounds how long a call goes on once its context is done; 0
 	// for no delay worth a number.

@@ -82,6 +82,7 @@ var workerMutants = []Variant{
 			return s.store.addAll(intents)
 		}
 	}}).like("watermill TestPubSub passes with it"),
+	queue("looks-before-it-locks", "L11", "sees that it is open, and keeps the job once its worker has gone", unlockedPool()),
 	queue("stores-after-stop", "L08", "says closed, and stores", bug{inner: func(next core.Executor, s *system) core.Executor {
 		return func(ctx context.Context, intents ...core.Intent) error {
 			err := next(ctx, intents...)

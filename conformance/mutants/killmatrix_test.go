@@ -112,7 +112,6 @@ var overlapping = map[string]string{
 	"K06": "a job that is taken for another one is missing elsewhere too",
 	"K09": "a job that needs a worker is missing wherever the worker is held back",
 	"K10": "the job's ID is part of what A13 and P03 compare",
-	"L11": "an answer of nil after Stop is L08's finding; here it comes out under load",
 	"P01": "a claim that is wrong is wrong for P20, which asks it the other way round",
 	"P03": "an option that is lost beside another one is lost by itself, mostly",
 	"P20": "a claim that is wrong is wrong for P01, which tries each option",

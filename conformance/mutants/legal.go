@@ -122,6 +122,25 @@ func boundedPool(room int, full func() error) bug {
 	}
 }
 
+// unlockedPool lets go of the lock between the look whether it is closed and the
+// keeping of the job.
+func unlockedPool() bug {
+	b := boundedPool(0, nil)
+	b.inner = func(next core.Executor, s *system) core.Executor {
+		return func(ctx context.Context, intents ...core.Intent) error {
+			s.mu.RLock()
+			closed := s.closed
+			s.mu.RUnlock()
+			if closed {
+				return next(ctx, intents...)
+			}
+			time.Sleep(20 * time.Microsecond)
+			return s.store.addAll(intents)
+		}
+	}
+	return b
+}
+
 // awaitRoom waits until fewer jobs wait than there is room for.
 func (s *store) awaitRoom(ctx context.Context, room int, full func() error) error {
 	for {

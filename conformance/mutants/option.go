@@ -28,6 +28,15 @@ var optionMutants = []Variant{
 			d.MaxAttempts = 25
 		}
 	}}),
+	queue("tells-other-attempts", "P02", "tells jobs of more attempts than they have", bug{deliver: func(j *job, d *core.Delivery) {
+		if !j.in.Has(core.OptionMaxAttempts) {
+			d.MaxAttempts = 25
+		}
+	}, verdict: func(j *job, _ core.Delivery, v *core.Verdict) {
+		if v.Action == core.Retry && !j.in.Has(core.OptionMaxAttempts) && j.attempt >= defaultAttempts {
+			v.Action = core.Dead
+		}
+	}}),
 	queue("unique-drops-delay", "P03", "forgets the delay of unique jobs", bug{admit: func(_ *store, j *job) bool {
 		if j.in.Has(core.OptionUnique) && j.in.Options.Timeout == 0 {
 			j.at = time.Time{}
@@ -91,6 +100,16 @@ var optionMutants = []Variant{
 			most = defaultAttempts - 1
 		}
 		if v.Action == core.Retry && j.attempt > most {
+			v.Action = core.Dead
+		}
+	}}),
+	queue("tries-for-ever", "P21", "has no end for jobs without max attempts", bug{deliver: func(j *job, d *core.Delivery) {
+		if !j.in.Has(core.OptionMaxAttempts) {
+			d.MaxAttempts = 0
+		}
+	}}),
+	queue("gives-up-early", "P21", "runs jobs without max attempts once less than it declares", bug{verdict: func(j *job, d core.Delivery, v *core.Verdict) {
+		if v.Action == core.Retry && !j.in.Has(core.OptionMaxAttempts) && j.attempt >= defaultAttempts-1 {
 			v.Action = core.Dead
 		}
 	}}),

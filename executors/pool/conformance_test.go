@@ -22,7 +22,7 @@ func newSystem(t conformance.T, s conformance.Setup) conformance.System {
 	if workers == 0 {
 		workers = 8
 	}
-	exec, err := poolexec.New(&poolexec.Options{Registry: s.Registry, Workers: workers})
+	exec, err := poolexec.New(&poolexec.Options{Registry: s.Registry, Workers: workers, Capacity: s.Room})
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
