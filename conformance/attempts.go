@@ -155,7 +155,9 @@ func maxAttempts(p *probe) {
 	s.manyAttempts()
 }
 
+// defaultAttempts is worth more time than other checks: it does nothing but wait.
 func defaultAttempts(p *probe) {
+	const most = 3 * worth
 	s := p.open(Setup{})
 	n := s.caps.DefaultAttempts
 	if n < 1 {
@@ -168,13 +170,13 @@ func defaultAttempts(p *probe) {
 		opts = append(opts, core.Backoff(s.soon()))
 		within, gap = s.soon().Max+p.patience(), 0
 	}
-	p.affords(what, time.Duration(n)*gap)
+	p.affordsUpTo(most, what, time.Duration(n)*gap)
 	j := s.make(failing, opts...)
 	s.push(single, j)
 	if n > 1 {
 		runs := s.awaitEnd(j, 2, 2*within)
 		gap = max(gap, runs[1].Ended.Sub(runs[0].Ended))
-		p.affords(what, time.Duration(n)*gap)
+		p.affordsUpTo(most, what, time.Duration(n)*gap)
 		s.awaitEnd(j, n, time.Duration(n)*within)
 	}
 	s.quiet()

@@ -252,9 +252,11 @@ func (p *probe) rounds(n int) int { return n * p.h.effort() }
 
 // affords ends the check if what it has to wait for takes longer than the run
 // is worth.
-func (p *probe) affords(what string, d time.Duration) {
-	if d > p.worth() {
-		p.notRun("%s takes %v: run with an effort of %d", what, d, int(d/worth)+1)
+func (p *probe) affords(what string, d time.Duration) { p.affordsUpTo(worth, what, d) }
+
+func (p *probe) affordsUpTo(most time.Duration, what string, d time.Duration) {
+	if d > most*time.Duration(p.h.effort()) {
+		p.notRun("%s takes %v: run with an effort of %d", what, d.Round(time.Second), int(d/most)+1)
 	}
 }
 
