@@ -8,7 +8,6 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
@@ -38,9 +37,8 @@ func asynqDistantGroup() Group {
 }
 
 const (
-	benchQueue   = "airlock-bench" // emptied before each sample
-	asynqWorkers = 64
-	asynqChunk   = 1000 // more in one pipeline is not faster
+	benchQueue = "airlock-bench" // emptied before each sample
+	asynqChunk = 1000            // more in one pipeline is not faster
 )
 
 func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ func(), err error) {
@@ -72,7 +70,7 @@ func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ fu
 		through.Addr = proxy.Addr()
 		opts = &through
 	}
-	opts.MaxRetries, opts.PoolSize = -1, asynqWorkers
+	opts.MaxRetries, opts.PoolSize = -1, producers
 	rdb := redis.NewClient(opts)
 	ends = append(ends, func() { rdb.Close() }) //nolint:errcheck // nothing is under way
 
@@ -88,7 +86,7 @@ func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ fu
 	if _, err := library.EnqueueContext(ctx, asynq.NewTask(bench.Kind(), nil), asynq.Queue(benchQueue)); err != nil {
 		return nil, nil, err
 	}
-	contenders := append(libraryContenders(ctx, library, clear), asynqLimit(ctx, rdb, clear))
+	contenders := append(asynqLibrary(ctx, library, clear), asynqLimit(ctx, rdb, clear))
 	exec, err := asynqexec.New(rdb, nil)
 	if err != nil {
 		return nil, nil, err
@@ -104,38 +102,13 @@ func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ fu
 	}), end, nil
 }
 
-// libraryContenders use asynq's own client.
-func libraryContenders(ctx context.Context, library *asynq.Client, clear func() error) []Contender {
+// asynqLibrary are the contenders that use asynq's own client.
+func asynqLibrary(ctx context.Context, library *asynq.Client, clear func() error) []Contender {
 	payload := benchPayload()
-	enqueue := func() error {
+	return libraryContenders("asynq", func() error {
 		_, err := library.EnqueueContext(ctx, asynq.NewTask(bench.Kind(), payload), asynq.Queue(benchQueue))
 		return err
-	}
-	prepare := func(int) error { return clear() }
-	return []Contender{
-		{Name: "asynq, loop of Enqueue", Prepare: prepare, HandOver: func(n int) error {
-			for range n {
-				if err := enqueue(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-		{Name: "asynq, 64 goroutines", Prepare: prepare, HandOver: func(n int) error {
-			var g errgroup.Group
-			for worker := range min(n, asynqWorkers) {
-				g.Go(func() error {
-					for i := worker; i < n; i += asynqWorkers {
-						if err := enqueue(); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-			}
-			return g.Wait()
-		}},
-	}
+	}, clear)
 }
 
 // asynqLimit sends what asynq would for our intents, made before.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/gocraft/work"
 	"github.com/gomodule/redigo/redis"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
@@ -39,8 +38,7 @@ func workDistantGroup() Group {
 const (
 	workNamespace = "airlock-bench"
 	workWindow    = 5 * time.Second // IDs are not removed between samples, but forgotten
-	workWorkers   = 64
-	workChunk     = 1000 // more in one pipeline is not faster
+	workChunk     = 1000            // more in one pipeline is not faster
 )
 
 func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ func(), err error) {
@@ -61,7 +59,7 @@ func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ fun
 	}
 	ends = append(ends, stop)
 	open := func(addr string) *redis.Pool {
-		rdb := &redis.Pool{MaxIdle: workWorkers, DialContext: func(ctx context.Context) (redis.Conn, error) {
+		rdb := &redis.Pool{MaxIdle: producers, DialContext: func(ctx context.Context) (redis.Conn, error) {
 			return redis.DialContext(ctx, "tcp", addr,
 				redis.DialUsername(opts.Username), redis.DialPassword(opts.Password), redis.DialDatabase(opts.DB))
 		}}
@@ -110,35 +108,10 @@ func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ fun
 func workLibrary(rdb *redis.Pool, clear func() error) []Contender {
 	library := work.NewEnqueuer(workNamespace, rdb)
 	payload := string(benchPayload())
-	enqueue := func() error {
+	return libraryContenders("gocraft/work", func() error {
 		_, err := library.Enqueue(bench.Kind(), work.Q{"airlock_payload": payload})
 		return err
-	}
-	prepare := func(int) error { return clear() }
-	return []Contender{
-		{Name: "gocraft/work, loop of Enqueue", Prepare: prepare, HandOver: func(n int) error {
-			for range n {
-				if err := enqueue(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-		{Name: "gocraft/work, 64 goroutines", Prepare: prepare, HandOver: func(n int) error {
-			var g errgroup.Group
-			for worker := range min(n, workWorkers) {
-				g.Go(func() error {
-					for i := worker; i < n; i += workWorkers {
-						if err := enqueue(); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-			}
-			return g.Wait()
-		}},
-	}
+	}, clear)
 }
 
 // workLimit is the least that stores a job once, sent without waiting.
