@@ -131,13 +131,15 @@ func (g Group) measure(ctx context.Context, rounds int) (*Report, error) {
 	return report, nil
 }
 
-// sample runs a contender once.
-func (c *Contender) sample(n int) (sample, error) {
-	if c.Prepare != nil {
-		if err := c.Prepare(n); err != nil {
-			return sample{}, err
-		}
+func (c *Contender) prepare(n int) error {
+	if c.Prepare == nil {
+		return nil
 	}
+	return c.Prepare(n)
+}
+
+// run times a contender that is prepared.
+func (c *Contender) run(n int) (sample, error) {
 	start := time.Now()
 	if err := c.HandOver(n); err != nil {
 		return sample{}, err
@@ -154,25 +156,26 @@ func (c *Contender) sample(n int) (sample, error) {
 	return sample{per(handedOver), per(done)}, nil
 }
 
+// sample runs a contender once.
+func (c *Contender) sample(n int) (sample, error) {
+	if err := c.prepare(n); err != nil {
+		return sample{}, err
+	}
+	return c.run(n)
+}
+
 // allocs returns a contender's allocations per intent. It has rounds of its own:
 // to read the counters stops the world, and what runs next starts slowly.
 func (c *Contender) allocs(n, rounds int) (float64, error) {
 	var counts []float64
 	for range rounds {
-		if c.Prepare != nil {
-			if err := c.Prepare(n); err != nil {
-				return 0, err
-			}
+		if err := c.prepare(n); err != nil {
+			return 0, err
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if err := c.HandOver(n); err != nil {
+		if _, err := c.run(n); err != nil {
 			return 0, err
-		}
-		if c.Wait != nil {
-			if err := c.Wait(); err != nil {
-				return 0, err
-			}
 		}
 		runtime.ReadMemStats(&after)
 		counts = append(counts, float64(after.Mallocs-before.Mallocs)/float64(n))

@@ -23,20 +23,8 @@ var optionMutants = []Variant{
 			d.Timeout = 1000 * time.Hour
 		}
 	}}).like("asynq: 30 minutes by default"),
-	queue("hidden-attempts", "P02", "tries jobs more often than it declares", bug{deliver: func(j *job, d *core.Delivery) {
-		if !j.in.Has(core.OptionMaxAttempts) {
-			d.MaxAttempts = 25
-		}
-	}}),
-	queue("tells-other-attempts", "P02", "tells jobs of more attempts than they have", bug{deliver: func(j *job, d *core.Delivery) {
-		if !j.in.Has(core.OptionMaxAttempts) {
-			d.MaxAttempts = 25
-		}
-	}, verdict: func(j *job, _ core.Delivery, v *core.Verdict) {
-		if v.Action == core.Retry && !j.in.Has(core.OptionMaxAttempts) && j.attempt >= defaultAttempts {
-			v.Action = core.Dead
-		}
-	}}),
+	queue("hidden-attempts", "P02", "tries jobs more often than it declares", bug{deliver: unsetIs(25)}),
+	queue("tells-other-attempts", "P02", "tells jobs of more attempts than they have", bug{deliver: unsetIs(25), verdict: unsetEndsAfter(defaultAttempts)}),
 	queue("unique-drops-delay", "P03", "forgets the delay of unique jobs", bug{admit: func(_ *store, j *job) bool {
 		if j.in.Has(core.OptionUnique) && j.in.Options.Timeout == 0 {
 			j.at = time.Time{}
@@ -103,16 +91,8 @@ var optionMutants = []Variant{
 			v.Action = core.Dead
 		}
 	}}),
-	queue("tries-for-ever", "P21", "has no end for jobs without max attempts", bug{deliver: func(j *job, d *core.Delivery) {
-		if !j.in.Has(core.OptionMaxAttempts) {
-			d.MaxAttempts = 0
-		}
-	}}),
-	queue("gives-up-early", "P21", "runs jobs without max attempts once less than it declares", bug{verdict: func(j *job, d core.Delivery, v *core.Verdict) {
-		if v.Action == core.Retry && !j.in.Has(core.OptionMaxAttempts) && j.attempt >= defaultAttempts-1 {
-			v.Action = core.Dead
-		}
-	}}),
+	queue("tries-for-ever", "P21", "has no end for jobs without max attempts", bug{deliver: unsetIs(0)}),
+	queue("gives-up-early", "P21", "runs jobs without max attempts once less than it declares", bug{verdict: unsetEndsAfter(defaultAttempts - 1)}),
 	queue("always-attempt-1", "P10", "does not count attempts for the handler", bug{deliver: func(j *job, d *core.Delivery) {
 		if d.Attempt < d.MaxAttempts && d.Backoff.First < 20*time.Millisecond {
 			d.Attempt = 1
@@ -333,4 +313,22 @@ func idRace() bug {
 		}
 		return in.ID
 	})}
+}
+
+// unsetIs gives jobs without max attempts so many.
+func unsetIs(n int) func(*job, *core.Delivery) {
+	return func(j *job, d *core.Delivery) {
+		if !j.in.Has(core.OptionMaxAttempts) {
+			d.MaxAttempts = n
+		}
+	}
+}
+
+// unsetEndsAfter ends jobs without max attempts after so many.
+func unsetEndsAfter(n int) func(*job, core.Delivery, *core.Verdict) {
+	return func(j *job, _ core.Delivery, v *core.Verdict) {
+		if v.Action == core.Retry && !j.in.Has(core.OptionMaxAttempts) && j.attempt >= n {
+			v.Action = core.Dead
+		}
+	}
 }
