@@ -152,7 +152,7 @@ func copyLimit(ctx context.Context, pool *pgxpool.Pool, name string, identity bo
 				meta := []byte(`{"airlock":` + string(core.Envelope{ID: intents[i].ID}.Encode()) + `}`)
 				row := []any{payload, now, "bench.receipt", int16(25), meta, int16(1), "default", now, "available", []string{}, nil, nil}
 				if identity {
-					row[10] = []byte(intents[i].ID[:32]) // as long as a hash
+					row[10] = uuidBytes(intents[i].ID)
 					row[11] = pgtype.Bits{Bytes: []byte{0xff}, Len: 8, Valid: true}
 				}
 				rows = append(rows, row)
@@ -221,11 +221,20 @@ func sqliteLimit(ctx context.Context, db *sql.DB) Contender {
 			defer insert.Close() //nolint:errcheck // the transaction ends
 			for i := range intents {
 				meta := `{"airlock":` + string(core.Envelope{ID: intents[i].ID}.Encode()) + `}`
-				if _, err := insert.ExecContext(ctx, string(payload), meta, []byte(intents[i].ID[:32])); err != nil {
+				if _, err := insert.ExecContext(ctx, string(payload), meta, uuidBytes(intents[i].ID)); err != nil {
 					return err
 				}
 			}
 			return tx.Commit()
 		},
 	}
+}
+
+// uuidBytes is what riverexec makes of an ID.
+func uuidBytes(id string) []byte {
+	var u pgtype.UUID
+	if err := u.Scan(id); err != nil {
+		panic(err) // the intents have generated IDs
+	}
+	return u.Bytes[:]
 }

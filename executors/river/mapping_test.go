@@ -2,6 +2,7 @@ package riverexec
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,8 +52,9 @@ func TestMetadataAreAsEveryReleaseWroteThem(t *testing.T) {
 func TestUniqueKeysAreAsEveryReleaseWroteThem(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
-		fmt.Sprintf("%x", idKey("order-1")):                      "d2a4a88d2bc6abad994376d2707f1ca8660504b11b1fe2ab9b0f10b87aa9e90c",
-		fmt.Sprintf("%x", uniqueKey("test.raw", "", "customer")): "80503de62aa9404011aaab983f6c08b57dd5b85bf290bc81f0a80c1d34355b0f",
+		fmt.Sprintf("%x", idKey("0199b3b2-7c4f-7e11-8a10-6f2c5d0e9b37")): "0199b3b27c4f7e118a106f2c5d0e9b37",
+		fmt.Sprintf("%x", idKey("order-1")):                              "d2a4a88d2bc6abad994376d2707f1ca8660504b11b1fe2ab9b0f10b87aa9e90c",
+		fmt.Sprintf("%x", uniqueKey("test.raw", "", "customer")):         "80503de62aa9404011aaab983f6c08b57dd5b85bf290bc81f0a80c1d34355b0f",
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -60,6 +62,11 @@ func TestUniqueKeysAreAsEveryReleaseWroteThem(t *testing.T) {
 	}
 	if !bytes.Equal(uniqueKey("a", "", "k"), uniqueKey("a", river.QueueDefault, "k")) {
 		t.Error("no queue is River's default queue")
+	}
+	for _, id := range []string{"0199B3B2-7C4F-7E11-8A10-6F2C5D0E9B37", "0199b3b27c4f7e118a106f2c5d0e9b37", "0199b3b2_7c4f_7e11_8a10_6f2c5d0e9b37"} {
+		if len(idKey(id)) != sha256.Size {
+			t.Errorf("%s has the key of the UUID that it is not", id)
+		}
 	}
 	if bytes.Equal(uniqueKey("a", "b", "ck"), uniqueKey("a", "bc", "k")) {
 		t.Error("two keys collide")
