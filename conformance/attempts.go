@@ -228,7 +228,7 @@ func backoff(p *probe) {
 func timeout(p *probe) {
 	s := p.open(Setup{Slots: 4})
 	claim := s.need(core.OptionTimeout)
-	d := max(claim.Granularity, 100*time.Millisecond)
+	d := max(claim.Granularity, 400*time.Millisecond)
 	var causes atomic.Pointer[error]
 	waits := func(r *run) error {
 		select {
@@ -256,7 +256,7 @@ func timeout(p *probe) {
 		switch {
 		case !errors.Is(r.Err, context.DeadlineExceeded):
 			p.fail(fmt.Sprintf("run %d: the context ends with DeadlineExceeded", i+1), "%v after %v", r.Err, took)
-		case took < d-d/4:
+		case took < d/2: // a loaded machine may be late with the start, and its own time is not another's rest
 			p.fail(fmt.Sprintf("run %d has its own %v", i+1, d), "its context ended after %v", took)
 		}
 		if cause := causes.Load(); cause == nil || !errors.Is(*cause, context.DeadlineExceeded) {

@@ -30,8 +30,9 @@ func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) 
 		RewritesJSON: true,
 		// Until a new leader is elected, and its rescuer has looked.
 		RecoversWithin: 15 * time.Second,
-		// Every job is a few transactions. Scale bounds only what a green run does not use up, but for Settle.
-		Scale: 8, Settle: 200 * time.Millisecond,
+		// Every job is a few transactions, and this SQLite is Go that the race detector slows down too. Scale bounds only what a
+		// green run does not use up, but for Settle.
+		Scale: 20, Settle: 200 * time.Millisecond,
 		New: func(ct conformance.T, s conformance.Setup) conformance.System {
 			return newSystem(checkTB{t, ct}, stores, s)
 		},
