@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/goairlock/airlock/integration/trial"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -18,7 +19,7 @@ type bubbles struct {
 }
 
 // open connects to the server of a namespace. It ends with the one who asks for it first.
-func (b *bubbles) open(t cleaner, namespace string) connect {
+func (b *bubbles) open(t trial.Cleaner, namespace string) connect {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := b.servers[namespace]

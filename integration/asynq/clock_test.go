@@ -11,6 +11,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // What takes asynq minutes and hours, in bubbles where waiting costs nothing, but the looking for work does.
@@ -21,7 +22,7 @@ func inBubble(t *testing.T, opts *asynqexec.Options, check func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		var embedded bubbles
 		w := setup(t, embedded.open(t, ""), opts)
-		w.ctx = t.Context() // the days of a bubble are short
+		w.Ctx = t.Context() // the days of a bubble are short
 		check(w)
 	})
 }
@@ -37,19 +38,19 @@ const tardy = 30 * time.Second
 func (w *world) serveAtLeisure(fn func(ctx context.Context, arg string) error) {
 	w.Helper()
 	cfg := leisurely
-	w.must(asynqexec.Configure(&cfg))
+	w.Must(asynqexec.Configure(&cfg))
 	srv := asynq.NewServerFromRedisClient(w.connect(), cfg)
-	w.must(srv.Start(asynqexec.Handler(w.registry(fn))))
+	w.Must(srv.Start(asynqexec.Handler(w.Registry(fn))))
 	w.Cleanup(srv.Shutdown)
 }
 
 func TestADelayOfAnHourIsNeverEarly(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(succeed)
-		in := w.intent("later", core.Delay(time.Hour+300*time.Millisecond))
-		w.want("accepted", in)
-		if late := w.await(1)[0].began.Sub(in.Options.At); late < 0 || late > tardy {
+		w.serveAtLeisure(trial.Succeed)
+		in := w.Intent("later", core.Delay(time.Hour+300*time.Millisecond))
+		w.Want("accepted", in)
+		if late := w.Await(1)[0].Began.Sub(in.Options.At); late < 0 || late > tardy {
 			w.Errorf("it ran %v after its time", late)
 		}
 	})
@@ -58,11 +59,11 @@ func TestADelayOfAnHourIsNeverEarly(t *testing.T) {
 func TestABackoffOfAnHourIsKept(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(func(context.Context, string) error { return errDeclined })
-		w.want("accepted", w.intent("", core.MaxAttempts(2), core.Backoff(core.Fixed(time.Hour))))
-		runs := w.await(2)
+		w.serveAtLeisure(func(context.Context, string) error { return trial.ErrDeclined })
+		w.Want("accepted", w.Intent("", core.MaxAttempts(2), core.Backoff(core.Fixed(time.Hour))))
+		runs := w.Await(2)
 		for i := 1; i < len(runs); i++ {
-			if gap := runs[i].began.Sub(runs[i-1].began); gap < time.Hour || gap > time.Hour+tardy {
+			if gap := runs[i].Began.Sub(runs[i-1].Began); gap < time.Hour || gap > time.Hour+tardy {
 				w.Errorf("attempt %d after %v", i+1, gap)
 			}
 		}
@@ -81,13 +82,13 @@ func TestAJobWithoutATimeoutMayTakeLong(t *testing.T) {
 				return context.Cause(ctx)
 			}
 		})
-		w.want("accepted", w.intent("", core.ID("long"), core.MaxAttempts(1)))
-		w.await(1)
+		w.Want("accepted", w.Intent("", core.ID("long"), core.MaxAttempts(1)))
+		w.Await(1)
 		time.Sleep(40*time.Minute + time.Second)
 		if state := w.state("default", "long"); state != "completed" {
 			w.Errorf("the job is %s: %s", state, w.info("default", "long").LastErr)
 		}
-		if n := len(w.await(1)); n != 1 { // its lease was kept all the time
+		if n := len(w.Await(1)); n != 1 { // its lease was kept all the time
 			w.Errorf("it ran %d times", n)
 		}
 	})
@@ -96,16 +97,16 @@ func TestAJobWithoutATimeoutMayTakeLong(t *testing.T) {
 func TestAnIDIsFreeAgainAfterItsWindow(t *testing.T) {
 	t.Parallel()
 	inBubble(t, &asynqexec.Options{IDWindow: 10 * time.Minute}, func(w *world) {
-		w.serveAtLeisure(succeed)
-		in := w.intent("a", core.ID("x"))
-		w.want("accepted", in)
-		w.await(1)
+		w.serveAtLeisure(trial.Succeed)
+		in := w.Intent("a", core.ID("x"))
+		w.Want("accepted", in)
+		w.Await(1)
 		w.awaitState("default", "x", "completed")
 		time.Sleep(10*time.Minute - time.Second)
-		w.want("duplicate", in)
+		w.Want("duplicate", in)
 		time.Sleep(time.Minute) // asynq's janitor has come by
-		w.want("accepted", in)
-		w.await(2)
+		w.Want("accepted", in)
+		w.Await(2)
 	})
 }
 
@@ -113,23 +114,23 @@ func TestAnIDIsFreeAgainAfterItsWindow(t *testing.T) {
 func TestAnArchivedJobKeepsItsIDAndNotItsKey(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(func(context.Context, string) error { return core.Permanent(errDeclined) })
-		in := w.intent("a", core.ID("x"), core.Unique("k"))
-		w.want("accepted", in)
+		w.serveAtLeisure(func(context.Context, string) error { return core.Permanent(trial.ErrDeclined) })
+		in := w.Intent("a", core.ID("x"), core.Unique("k"))
+		w.Want("accepted", in)
 		w.awaitState("default", "x", "archived")
 		time.Sleep(20 * time.Minute)
-		w.want("duplicate", in)
-		w.want("accepted", w.intent("another of the key", core.Unique("k"))) // which is not kept: nobody works on it
+		w.Want("duplicate", in)
+		w.Want("accepted", w.Intent("another of the key", core.Unique("k"))) // which is not kept: nobody works on it
 	})
 }
 
 func TestAnUnknownTaskIsParkedForAnHourAtNoCost(t *testing.T) {
 	t.Parallel()
 	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(succeed)
+		w.serveAtLeisure(trial.Succeed)
 		in, err := core.DeclareTask[string]("test.stranger").Intent("", core.ID("x"), core.MaxAttempts(2))
-		w.must(err)
-		w.want("accepted", in)
+		w.Must(err)
+		w.Want("accepted", in)
 		time.Sleep(time.Hour)
 		if i := w.info("default", "x"); i.Retried != 0 || i.State == asynq.TaskStateArchived {
 			w.Errorf("%s, retried %d times", i.State, i.Retried)
@@ -143,23 +144,23 @@ func TestAJobOfADeadWorkerRunsAgainWithinMinutes(t *testing.T) {
 	inBubble(t, nil, func(w *world) {
 		wire := newCable()
 		cfg := leisurely
-		w.must(asynqexec.Configure(&cfg))
+		w.Must(asynqexec.Configure(&cfg))
 		rdb := w.connect()
 		rdb.AddHook(wire)
 		dying := asynq.NewServerFromRedisClient(rdb, cfg)
 		gone := make(chan struct{})
-		w.must(dying.Start(asynqexec.Handler(w.registry(func(context.Context, string) error {
+		w.Must(dying.Start(asynqexec.Handler(w.Registry(func(context.Context, string) error {
 			<-gone
 			return errors.New("nobody hears this")
 		}))))
-		w.want("accepted", w.intent("", core.ID("x"), core.Backoff(core.Fixed(time.Second))))
-		w.await(1)
+		w.Want("accepted", w.Intent("", core.ID("x"), core.Backoff(core.Fixed(time.Second))))
+		w.Await(1)
 		wire.cut()
 		died := time.Now()
-		w.serveAtLeisure(succeed)
-		again := w.await(2)[1]
-		if took := again.began.Sub(died); again.job.Attempt != 2 || took > 2*time.Minute+tardy {
-			w.Errorf("attempt %d after %v", again.job.Attempt, took)
+		w.serveAtLeisure(trial.Succeed)
+		again := w.Await(2)[1]
+		if took := again.Began.Sub(died); again.Job.Attempt != 2 || took > 2*time.Minute+tardy {
+			w.Errorf("attempt %d after %v", again.Job.Attempt, took)
 		}
 		close(gone)
 		wire.letGo()

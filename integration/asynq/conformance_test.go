@@ -16,25 +16,26 @@ import (
 
 	"github.com/goairlock/airlock/conformance"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // Not parallel: the suite looks for goroutines that are left behind.
 func TestConformance(t *testing.T) {
 	m := miniredis.RunT(t)
-	conformance.Run(t, harness("asynq-miniredis", func(t cleaner) connect { return patient(t, m.Addr()) }, asynqexec.Options{}))
+	conformance.Run(t, harness("asynq-miniredis", func(t trial.Cleaner) connect { return patient(t, m.Addr()) }, asynqexec.Options{}))
 }
 
 func TestConformanceWithLanes(t *testing.T) {
 	m := miniredis.RunT(t)
 	opts := asynqexec.Options{Lanes: true, IDWindow: -1}
-	conformance.Run(t, harness("asynq-miniredis-lanes", func(t cleaner) connect { return patient(t, m.Addr()) }, opts))
+	conformance.Run(t, harness("asynq-miniredis-lanes", func(t trial.Cleaner) connect { return patient(t, m.Addr()) }, opts))
 }
 
 // patient connects as plain does, for a Redis that is slow: an embedded one on a busy machine.
-func patient(t cleaner, addr string) connect {
+func patient(t trial.Cleaner, addr string) connect {
 	return func() redis.UniversalClient {
 		rdb := redis.NewClient(&redis.Options{
-			Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: patience, WriteTimeout: patience,
+			Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: trial.Patience, WriteTimeout: trial.Patience,
 		})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
@@ -42,8 +43,8 @@ func patient(t cleaner, addr string) connect {
 }
 
 // harness tests the executor with a server of asynq's on one Redis.
-func harness(name string, open func(cleaner) connect, opts asynqexec.Options) conformance.Harness {
-	space := func(t cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
+func harness(name string, open func(trial.Cleaner) connect, opts asynqexec.Options) conformance.Harness {
+	space := func(t trial.Cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
 	return conformance.Harness{
 		Scale: 10, Settle: 300 * time.Millisecond, // Scale bounds only what a green run does not use up, but for Settle
 		Subject: conformance.Subject{
@@ -73,7 +74,7 @@ func harness(name string, open func(cleaner) connect, opts asynqexec.Options) co
 	}
 }
 
-// cleanups is a cleaner for a function.
+// cleanups is a trial.Cleaner for a function.
 type cleanups []func()
 
 func (c *cleanups) Cleanup(f func()) { *c = append(*c, f) }
@@ -194,7 +195,7 @@ func consume(ctx context.Context, c connect) (task string, payload []byte, err e
 		case got <- t:
 			return nil
 		default:
-			return errDeclined // it was to be one
+			return trial.ErrDeclined // it was to be one
 		}
 	}))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // cable is the way from a client to its Redis. Once it is cut, commands reach nobody and have no answer, as after a crash.
@@ -112,29 +113,29 @@ func TestAJobOfAKilledWorkerRunsAgain(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)
 	w := setup(t, plain(t, m.Addr()), nil)
-	in := w.intent("cut off", core.Backoff(core.Fixed(time.Millisecond)), core.Unique("k"))
-	w.want("accepted", in)
+	in := w.Intent("cut off", core.Backoff(core.Fixed(time.Millisecond)), core.Unique("k"))
+	w.Want("accepted", in)
 
 	child := exec.Command(os.Args[0], "-test.run=^TestChildWorker$")
 	child.Env = append(os.Environ(), childRedis+"="+m.Addr())
 	out, err := child.StdoutPipe()
-	w.must(err)
-	w.must(child.Start())
+	w.Must(err)
+	w.Must(child.Start())
 	defer func() { _ = child.Process.Kill() }()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && lines.Text() != "began "+in.ID {
 	}
-	w.must(child.Process.Kill())
+	w.Must(child.Process.Kill())
 	_ = child.Wait() // killed, as was asked
-	w.must(lines.Err())
+	w.Must(lines.Err())
 
-	w.want("duplicate", w.intent("another of the key", core.Unique("k"))) // the job is not lost, nor is its key free
-	w.must(expireLeases(w.ctx, w.rdb, map[string]int{"default": 1}))
-	w.serve(succeed)
-	again := w.await(1)[0]
-	if again.job.ID != in.ID || again.job.Attempt != 2 || again.arg != "cut off" {
+	w.Want("duplicate", w.Intent("another of the key", core.Unique("k"))) // the job is not lost, nor is its key free
+	w.Must(expireLeases(w.Ctx, w.rdb, map[string]int{"default": 1}))
+	w.serve(trial.Succeed)
+	again := w.Await(1)[0]
+	if again.Job.ID != in.ID || again.Job.Attempt != 2 || again.Arg != "cut off" {
 		t.Errorf("ran %+v", again)
 	}
 	w.awaitState("default", in.ID, "completed")
-	w.want("accepted", w.intent("the key is free", core.Unique("k")))
+	w.Want("accepted", w.Intent("the key is free", core.Unique("k")))
 }

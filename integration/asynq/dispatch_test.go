@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // counter counts what a client is asked to send.
@@ -33,7 +34,7 @@ func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 
 // count counts from now on.
 func (w *world) count() *counter {
-	w.must(w.rdb.Ping(w.ctx).Err()) // a new connection sends commands of its own
+	w.Must(w.rdb.Ping(w.Ctx).Err()) // a new connection sends commands of its own
 	c := &counter{}
 	w.rdb.AddHook(c)
 	return c
@@ -46,21 +47,12 @@ func (w *world) wantSent(c *counter, commands, pipelines int64) {
 	}
 }
 
-func (w *world) batch(from, to int, opts ...core.Option) []core.Intent {
-	w.Helper()
-	var intents []core.Intent
-	for i := from; i < to; i++ {
-		intents = append(intents, w.intent(fmt.Sprint(i), opts...))
-	}
-	return intents
-}
-
 func batchIsOnePipeline(w *world) {
 	sent := w.count()
-	all := w.batch(0, 2601)
-	w.must(w.exec.Execute(w.ctx, all[:100]...))
+	all := w.Batch(0, 2601)
+	w.Must(w.exec.Execute(w.Ctx, all[:100]...))
 	w.wantSent(sent, 0, 1)
-	w.must(w.exec.Execute(w.ctx, all[100:]...))
+	w.Must(w.exec.Execute(w.Ctx, all[100:]...))
 	w.wantSent(sent, 0, 3)
 	var want []string
 	for i := range 2601 {
@@ -75,38 +67,38 @@ func oneIntentTakesTheLibrarysRoundTrips(w *world) {
 	native := asynq.NewClientFromRedisClient(w.rdb)
 	sent := w.count()
 	for i := range 3 {
-		_, err := native.EnqueueContext(w.ctx, asynq.NewTask("test.work", []byte(`""`)))
-		w.must(err)
+		_, err := native.EnqueueContext(w.Ctx, asynq.NewTask("test.work", []byte(`""`)))
+		w.Must(err)
 		want := sent.commands.Swap(0)
-		w.must(w.exec.Execute(w.ctx, w.intent("")))
+		w.Must(w.exec.Execute(w.Ctx, w.Intent("")))
 		if i > 0 { // the first one of each may find the script cache empty
 			w.wantSent(sent, want, 0)
 		}
 		sent.commands.Store(0)
 	}
-	w.must(w.exec.Execute(w.ctx, w.intent("", core.Unique("first"))))
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("", core.Unique("first"))))
 	sent.commands.Store(0)
-	w.must(w.exec.Execute(w.ctx, w.intent("", core.Unique("second"))))
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("", core.Unique("second"))))
 	w.wantSent(sent, 1, 0)
 }
 
 func lostScriptCache(w *world) {
 	for n, opts := range [][]core.Option{nil, {core.Queue("mail")}, {core.Delay(time.Hour)}} {
-		w.must(w.exec.Execute(w.ctx, w.batch(0, 10, opts...)...)) // the scripts are known here now
-		w.must(w.rdb.ScriptFlush(w.ctx).Err())
+		w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 10, opts...)...)) // the scripts are known here now
+		w.Must(w.rdb.ScriptFlush(w.Ctx).Err())
 		sent := w.count()
-		w.must(w.exec.Execute(w.ctx, w.batch(0, 10, opts...)...))
+		w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 10, opts...)...))
 		w.wantSent(sent, 0, 1)
-		w.must(w.rdb.ScriptFlush(w.ctx).Err())
-		w.must(w.exec.Execute(w.ctx, w.intent("alone", opts...)))
+		w.Must(w.rdb.ScriptFlush(w.Ctx).Err())
+		w.Must(w.exec.Execute(w.Ctx, w.Intent("alone", opts...)))
 		unique := append(slices.Clone(opts), core.Unique(fmt.Sprint(n)))
-		w.must(w.rdb.ScriptFlush(w.ctx).Err())
-		w.must(w.exec.Execute(w.ctx, w.intent("alone", unique...)))
+		w.Must(w.rdb.ScriptFlush(w.Ctx).Err())
+		w.Must(w.exec.Execute(w.Ctx, w.Intent("alone", unique...)))
 	}
 	// Lost between two commands of a pipeline.
 	w.rdb.AddHook(&flusher{w: w})
-	intents := w.batch(0, 10, core.Queue("lost"))
-	w.must(w.exec.Execute(w.ctx, intents...))
+	intents := w.Batch(0, 10, core.Queue("lost"))
+	w.Must(w.exec.Execute(w.Ctx, intents...))
 	if got := w.pending("lost"); len(got) != 10 {
 		w.Errorf("%d jobs wait, want 10", len(got))
 	}
@@ -130,17 +122,17 @@ func (f *flusher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 				cmd.Args()[0], cmd.Args()[1] = "evalsha", strings.Repeat("0", 40)
 			}
 		}
-		f.w.must(f.w.rdb.ScriptFlush(ctx).Err())
+		f.w.Must(f.w.rdb.ScriptFlush(ctx).Err())
 		return next(ctx, cmds)
 	}
 }
 
 func queuesAreAnnouncedAgain(w *world) {
-	w.must(w.exec.Execute(w.ctx, w.batch(0, 2, core.Queue("mail"))...))
-	w.must(w.rdb.Del(w.ctx, "asynq:queues").Err())
-	w.must(w.exec.Execute(w.ctx, w.batch(0, 2, core.Queue("mail"))...))
+	w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 2, core.Queue("mail"))...))
+	w.Must(w.rdb.Del(w.Ctx, "asynq:queues").Err())
+	w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 2, core.Queue("mail"))...))
 	queues, err := w.inspector().Queues()
-	w.must(err)
+	w.Must(err)
 	if !slices.Equal(queues, []string{"mail"}) {
 		w.Errorf("queues %v", queues)
 	}
@@ -150,10 +142,10 @@ func batchOfManyQueues(w *world) {
 	const queues, each = 12, 20
 	var intents []core.Intent
 	for n := range queues * each {
-		intents = append(intents, w.intent(fmt.Sprint(n/queues), core.Queue(fmt.Sprintf("q%d", n%queues))))
+		intents = append(intents, w.Intent(fmt.Sprint(n/queues), core.Queue(fmt.Sprintf("q%d", n%queues))))
 	}
 	sent := w.count()
-	w.must(w.exec.Execute(w.ctx, intents...))
+	w.Must(w.exec.Execute(w.Ctx, intents...))
 	w.wantSent(sent, 0, 1)
 	for q := range queues {
 		got := w.pending(fmt.Sprintf("q%d", q))
@@ -164,14 +156,14 @@ func batchOfManyQueues(w *world) {
 }
 
 func outcomesAreTold(w *world) {
-	w.want("accepted, accepted, duplicate, accepted, duplicate, accepted",
-		w.intent("a", core.ID("x")), w.intent("b", core.Unique("k")), w.intent("c", core.ID("x")),
-		w.intent("d"), w.intent("e", core.Unique("k")), w.intent("f", core.Delay(time.Hour)))
-	_, err := w.states(w.intent("a", core.ID("x")))
+	w.Want("accepted, accepted, duplicate, accepted, duplicate, accepted",
+		w.Intent("a", core.ID("x")), w.Intent("b", core.Unique("k")), w.Intent("c", core.ID("x")),
+		w.Intent("d"), w.Intent("e", core.Unique("k")), w.Intent("f", core.Delay(time.Hour)))
+	_, err := w.States(w.Intent("a", core.ID("x")))
 	if !errors.Is(err, core.ErrDuplicate) || !errors.Is(err, asynq.ErrTaskIDConflict) {
 		w.Errorf("error %v", err)
 	}
-	_, err = w.states(w.intent("b", core.Unique("k")), w.intent("z"))
+	_, err = w.States(w.Intent("b", core.Unique("k")), w.Intent("z"))
 	if !errors.Is(err, core.ErrDuplicate) || !errors.Is(err, asynq.ErrDuplicateTask) {
 		w.Errorf("error %v", err)
 	}
@@ -181,14 +173,14 @@ func outcomesAreTold(w *world) {
 }
 
 func sameIntentAgain(w *world) {
-	generated, chosen := w.intent("a"), w.intent("b", core.ID("x"))
-	w.want("accepted", generated)
-	w.want("accepted", generated)
-	w.want("accepted", chosen)
-	w.want("duplicate", chosen)
-	w.want("accepted, duplicate", generated, chosen)
-	fresh := w.intent("c")
-	w.want("accepted, accepted", fresh, fresh)
+	generated, chosen := w.Intent("a"), w.Intent("b", core.ID("x"))
+	w.Want("accepted", generated)
+	w.Want("accepted", generated)
+	w.Want("accepted", chosen)
+	w.Want("duplicate", chosen)
+	w.Want("accepted, duplicate", generated, chosen)
+	fresh := w.Intent("c")
+	w.Want("accepted, accepted", fresh, fresh)
 	if got := w.pending("default"); !slices.Equal(got, []string{"a", "b", "c"}) {
 		w.Errorf("waiting: %v", got)
 	}
@@ -196,11 +188,11 @@ func sameIntentAgain(w *world) {
 
 func doneContextSendsNothing(w *world) {
 	cause := errors.New("the shop has closed")
-	ctx, cancel := context.WithCancelCause(w.ctx)
+	ctx, cancel := context.WithCancelCause(w.Ctx)
 	cancel(cause)
 	sent := w.count()
-	for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
-		got, err := statesOf(ctx, w.exec.Execute, intents...)
+	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+		got, err := trial.StatesOf(ctx, w.exec.Execute, intents...)
 		if strings.Contains(got, "accepted") || strings.Contains(got, "unknown") || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
 			w.Errorf("%s: %v", got, err)
 		}

@@ -13,12 +13,13 @@ import (
 
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // warm makes sure that the client has a connection, so that a fault hits the jobs and not a greeting.
 func (f *faulty) warm() {
 	f.Helper()
-	f.eventually("the client is connected", func() bool { return f.rdb.Ping(f.ctx).Err() == nil })
+	f.Eventually("the client is connected", func() bool { return f.rdb.Ping(f.Ctx).Err() == nil })
 }
 
 // faulty is a world behind a proxy, warm, whose server can be looked at directly.
@@ -39,13 +40,13 @@ func setupFaulty(t *testing.T, maxRetries int) *faulty {
 	f := &faulty{proxy: proxy}
 	f.world = setup(t, func() redis.UniversalClient {
 		rdb := redis.NewClient(&redis.Options{
-			Addr: proxy.Addr(), MaxRetries: maxRetries, PoolSize: 1, ReadTimeout: patience, WriteTimeout: patience,
+			Addr: proxy.Addr(), MaxRetries: maxRetries, PoolSize: 1, ReadTimeout: trial.Patience, WriteTimeout: trial.Patience,
 		})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
 	}, nil)
-	f.want("accepted", f.intent("warm"))
-	f.want("accepted, accepted", f.intent("warm"), f.intent("warm"))
+	f.Want("accepted", f.Intent("warm"))
+	f.Want("accepted, accepted", f.Intent("warm"), f.Intent("warm"))
 	f.connect = plain(t, m.Addr())
 	f.direct = f.connect()
 	return f
@@ -55,48 +56,48 @@ func TestARefusedConnectionIsNotSent(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, -1)
 	f.proxy.Down()
-	for _, intents := range [][]core.Intent{f.batch(0, 1), f.batch(0, 3), {f.intent("u", core.Unique("k"))}} {
-		got, err := f.states(intents...)
+	for _, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(0, 3), {f.Intent("u", core.Unique("k"))}} {
+		got, err := f.States(intents...)
 		if strings.ReplaceAll(got, "not sent", "") != strings.Repeat(", ", len(intents)-1) || !errors.Is(err, core.ErrUnavailable) {
 			t.Errorf("%s: %v", got, err)
 		}
 	}
-	f.must(f.proxy.Up())
+	f.Must(f.proxy.Up())
 	f.warm()
-	f.want("accepted", f.intent("again"))
+	f.Want("accepted", f.Intent("again"))
 }
 
 func TestARefusedConnectionOfARetryingClientIsUnknown(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, 1)
 	f.proxy.Down()
-	f.want("unknown", f.intent("a"))
-	f.want("unknown, unknown", f.intent("a"), f.intent("b"))
+	f.Want("unknown", f.Intent("a"))
+	f.Want("unknown, unknown", f.Intent("a"), f.Intent("b"))
 }
 
 func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, -1)
-	single, many := f.batch(0, 1), append(f.batch(1, 5), f.intent("chosen", core.ID("x")))
+	single, many := f.Batch(0, 1), append(f.Batch(1, 5), f.Intent("chosen", core.ID("x")))
 	for _, intents := range [][]core.Intent{single, many} {
 		f.warm()
 		lost := f.proxy.Stats().LostReplyBytes
 		f.proxy.LoseReplies()
 		result := make(chan string, 1)
-		go func() { got, _ := f.states(intents...); result <- got }()
-		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		go func() { got, _ := f.States(intents...); result <- got }()
+		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
 		f.proxy.Reset()
 		if got := <-result; strings.ReplaceAll(got, "unknown", "") != strings.Repeat(", ", len(intents)-1) {
 			t.Errorf("outcomes %s", got)
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 	}
 	if got := len(f.pending("default")); got != 3+1+5 { // the witness
 		t.Errorf("%d jobs are stored", got)
 	}
 	f.warm()
-	f.want("accepted", single...)
-	f.want("accepted, accepted, accepted, accepted, duplicate", many...)
+	f.Want("accepted", single...)
+	f.Want("accepted, accepted, accepted, accepted, duplicate", many...)
 	if got := len(f.pending("default")); got != 3+1+5 {
 		t.Errorf("%d jobs are stored", got)
 	}
@@ -105,14 +106,14 @@ func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
 func TestALostReplyThatTheClientHidesIsAccepted(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, 3)
-	for _, intents := range [][]core.Intent{f.batch(0, 1), f.batch(1, 11)} {
+	for _, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(1, 11)} {
 		f.warm()
 		lost := f.proxy.Stats().LostReplyBytes
 		f.proxy.LoseReplies()
 		result := make(chan string, 1)
-		go func() { got, _ := f.states(intents...); result <- got }()
-		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
-		f.must(f.proxy.Heal()) // the client's next try gets through, and finds its own job
+		go func() { got, _ := f.States(intents...); result <- got }()
+		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		f.Must(f.proxy.Heal()) // the client's next try gets through, and finds its own job
 		if got := <-result; strings.Count(got, "accepted") != len(intents) {
 			t.Errorf("outcomes %s", got)
 		}
@@ -125,18 +126,18 @@ func TestALostReplyThatTheClientHidesIsAccepted(t *testing.T) {
 func TestStoredThenRefusedIsNeverNotSent(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, 1)
-	for n, intents := range [][]core.Intent{f.batch(0, 1), f.batch(1, 3)} {
+	for n, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(1, 3)} {
 		f.warm()
 		lost := f.proxy.Stats().LostReplyBytes
 		f.proxy.LoseReplies()
 		result := make(chan string, 1)
-		go func() { got, _ := f.states(intents...); result <- got }()
-		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		go func() { got, _ := f.States(intents...); result <- got }()
+		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
 		f.proxy.Down() // the client's last error is a refused connection
 		if got := <-result; strings.Count(got, "unknown") != len(intents) {
 			t.Errorf("call %d: outcomes %s", n, got)
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 	}
 	if got := len(f.pending("default")); got != 3+3 {
 		t.Errorf("%d jobs are stored", got)
@@ -147,17 +148,17 @@ func TestCancellingReturnsAtOnceAndLeavesNoGoroutine(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, -1)
 	closed := errors.New("the shop has closed")
-	many := f.batch(1, 1501) // the second pipeline is never begun
-	for _, intents := range [][]core.Intent{f.batch(0, 1), many} {
+	many := f.Batch(1, 1501) // the second pipeline is never begun
+	for _, intents := range [][]core.Intent{f.Batch(0, 1), many} {
 		f.warm()
 		lost := f.proxy.Stats().LostReplyBytes
 		f.proxy.LoseReplies()
-		ctx, cancel := context.WithCancelCause(f.ctx)
+		ctx, cancel := context.WithCancelCause(f.Ctx)
 		result := make(chan error, 1)
 		go func() { result <- f.exec.Execute(ctx, intents...) }()
-		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
 		cancel(closed)
-		err := <-result // the client itself waits for its ReadTimeout, which is the test's whole patience
+		err := <-result // the client itself waits for its ReadTimeout, which is the test's whole trial.Patience
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, closed) || !errors.Is(err, core.ErrUnknownOutcome) {
 			t.Errorf("error %v", err)
 		}
@@ -170,35 +171,35 @@ func TestCancellingReturnsAtOnceAndLeavesNoGoroutine(t *testing.T) {
 				t.Fatalf("intent %d is %v, want %v", i, o.State, want)
 			}
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 	}
 	f.warm()
-	f.want("accepted", f.intent("the connection is free again")) // PoolSize is 1: the goroutine has given it back
+	f.Want("accepted", f.Intent("the connection is free again")) // PoolSize is 1: the goroutine has given it back
 }
 
 func TestADeadlineEndsTheCall(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, -1)
 	f.proxy.LoseReplies()
-	ctx, cancel := context.WithTimeout(f.ctx, 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(f.Ctx, 50*time.Millisecond)
 	defer cancel()
-	got, err := statesOf(ctx, f.exec.Execute, f.intent("a"))
+	got, err := trial.StatesOf(ctx, f.exec.Execute, f.Intent("a"))
 	if got != "unknown" || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%s: %v", got, err)
 	}
-	f.must(f.proxy.Heal())
+	f.Must(f.proxy.Heal())
 }
 
 func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, -1)
 	for _, after := range []int64{1, 5_000, 50_000, 150_000} {
-		intents := f.batch(0, 2000)
+		intents := f.Batch(0, 2000)
 		f.warm()
 		f.proxy.CutAfter(after)
-		err := f.exec.Execute(f.ctx, intents...)
+		err := f.exec.Execute(f.Ctx, intents...)
 		stored := map[string]bool{}
-		for _, id := range f.direct.LRange(f.ctx, "asynq:{default}:pending", 0, -1).Val() {
+		for _, id := range f.direct.LRange(f.Ctx, "asynq:{default}:pending", 0, -1).Val() {
 			stored[id] = true
 		}
 		lost := 0
@@ -213,9 +214,9 @@ func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
 		if lost > 0 || err == nil {
 			t.Errorf("cut after %d bytes: %d outcomes are not true: %v", after, lost, err)
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 		f.warm()
-		f.must(f.exec.Execute(f.ctx, intents...))
+		f.Must(f.exec.Execute(f.Ctx, intents...))
 	}
 }
 
@@ -233,7 +234,7 @@ func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 			t.Parallel()
 			m := miniredis.RunT(t)
 			w := setup(t, plain(t, m.Addr()), nil)
-			w.must(w.rdb.Ping(w.ctx).Err())
+			w.Must(w.rdb.Ping(w.Ctx).Err())
 			m.Server().SetPreHook(func(p *server.Peer, cmd string, _ ...string) bool {
 				if !strings.HasPrefix(strings.ToUpper(cmd), "EVAL") {
 					return false
@@ -241,8 +242,8 @@ func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 				p.WriteError(text)
 				return true
 			})
-			for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
-				got, err := w.states(intents...)
+			for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+				got, err := w.States(intents...)
 				if strings.Count(got, want) != len(intents) || strings.Contains(err.Error(), "secret") {
 					t.Errorf("%s, want %s: %v", got, want, err)
 				}
@@ -258,10 +259,10 @@ func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 func TestAClosedClientIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	w := setup(t, embedded(t), nil)
-	w.want("accepted", w.intent("a"))
-	w.must(w.rdb.Close())
-	for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
-		if got, err := w.states(intents...); strings.Count(got, "not sent") != len(intents) || !errors.Is(err, core.ErrClosed) {
+	w.Want("accepted", w.Intent("a"))
+	w.Must(w.rdb.Close())
+	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+		if got, err := w.States(intents...); strings.Count(got, "not sent") != len(intents) || !errors.Is(err, core.ErrClosed) {
 			t.Errorf("%s: %v", got, err)
 		}
 	}

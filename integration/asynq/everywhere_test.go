@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // everywhere lists what must hold on every kind of Redis.
@@ -23,21 +24,21 @@ var everywhere = []struct {
 	{"an ID outlives its job for the window", nil, idOutlivesItsJob},
 	{"an ID ends with its job where the window says so", &asynqexec.Options{IDWindow: -1}, idEndsWithItsJob},
 	{"an archived job keeps its ID", nil, archivedJobKeepsItsID},
-	{"a delay is never early", nil, delayIsNeverEarly},
-	{"a backoff is never early", nil, backoffIsNeverEarly},
-	{"a time-out is kept to the millisecond, and none is none", nil, timeouts},
+	{"a delay is never early", nil, promise(trial.DelayIsNeverEarly)},
+	{"a backoff is never early", nil, promise(trial.BackoffIsNeverEarly)},
+	{"a time-out is kept to the millisecond, and none is none", nil, promise(trial.TimeoutsAreExact)},
 	{"a deadline is kept", nil, deadlines},
 	{"max attempts count runs", nil, maxAttempts},
 	{"a snooze costs no attempt, but the last one is archived", nil, snoozes},
-	{"a panic and a Goexit are failed attempts", nil, panics},
+	{"a panic and a Goexit are failed attempts", nil, promise(trial.PanicsAreFailures)},
 	{"an error that is not UTF-8 is stored", nil, errorsThatAreNotUTF8},
 	{"an unknown task is parked and blocks nobody", nil, unknownTaskIsParked},
 	{"a message that cannot be understood is archived", nil, poisonIsArchived},
 	{"a unique key holds until its job has finished", nil, uniqueUntilFinished},
 	{"a unique key is released by a native worker", nil, uniqueReleasedByNativeWorker},
-	{"a unique key and an ID hold beside each other", nil, uniqueAndID},
+	{"a unique key and an ID hold beside each other", nil, promise(trial.UniqueAndID)},
 	{"locks of finished jobs are swept", nil, locksAreSwept},
-	{"one of many racing for a unique key wins", nil, uniqueRace},
+	{"one of many racing for a unique key wins", nil, promise(trial.UniqueRace)},
 	{"lanes rank jobs", &asynqexec.Options{Lanes: true}, lanesRank},
 	{"an ID and a unique key count across lanes", &asynqexec.Options{Lanes: true}, idsAcrossLanes},
 	{"a native handler works our job", nil, nativeHandlerWorksOurJob},
@@ -46,6 +47,11 @@ var everywhere = []struct {
 	{"native options reach asynq", nil, nativeOptionsReachAsynq},
 	{"a context that is done sends nothing", nil, doneContextSendsNothing},
 	{"asynq's Inspector sees queue, state and payload", nil, inspectorSees},
+}
+
+// promise is a check of what every executor promises.
+func promise(check func(*trial.Trial)) func(*world) {
+	return func(w *world) { check(w.Trial) }
 }
 
 // checkEverywhere runs everything on the Redis that open connects to.

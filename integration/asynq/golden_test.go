@@ -15,6 +15,7 @@ import (
 	"github.com/goairlock/airlock/conformance"
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 var update = flag.Bool("update", false, "write the golden messages of a release that is to come")
@@ -46,17 +47,17 @@ func TestMessagesAreStoredAsEveryReleaseStoredThem(t *testing.T) {
 	for _, g := range wire {
 		in, err := core.DeclareTask[[]byte]("conformance.golden").Codec(core.Raw).
 			Intent([]byte(goldenPayload), append(slices.Clone(g.opts), core.ID("golden-"+g.name))...)
-		w.must(err)
-		w.want("accepted", in)
-		got, err := w.rdb.HGet(w.ctx, "asynq:{default}:t:"+in.ID, "msg").Bytes()
-		w.must(err)
+		w.Must(err)
+		w.Want("accepted", in)
+		got, err := w.rdb.HGet(w.Ctx, "asynq:{default}:t:"+in.ID, "msg").Bytes()
+		w.Must(err)
 		file := goldenFile(g.release, g.name)
 		if *update {
-			w.must(os.MkdirAll(filepath.Dir(file), 0o755))
-			w.must(os.WriteFile(file, got, 0o644))
+			w.Must(os.MkdirAll(filepath.Dir(file), 0o755))
+			w.Must(os.WriteFile(file, got, 0o644))
 		}
 		want, err := os.ReadFile(file)
-		w.must(err)
+		w.Must(err)
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s of %s is now stored as %q, was %q", g.name, g.release, got, want)
 		}
@@ -66,20 +67,20 @@ func TestMessagesAreStoredAsEveryReleaseStoredThem(t *testing.T) {
 func TestLocksAreStoredAsEveryReleaseStoredThem(t *testing.T) {
 	t.Parallel()
 	w := setup(t, embedded(t), nil)
-	w.want("accepted", w.intent("a", core.Unique("a key"), core.ID("x"), core.Queue("mail")))
+	w.Want("accepted", w.Intent("a", core.Unique("a key"), core.ID("x"), core.Queue("mail")))
 	const locks, field, holder = "asynq:{mail}:airlock:unique", "test.work a key", "asynq:{mail}:t:x"
-	got, err := w.rdb.HGetAll(w.ctx, locks).Result()
-	w.must(err)
+	got, err := w.rdb.HGetAll(w.Ctx, locks).Result()
+	w.Must(err)
 	if len(got) != 1 || got[field] != holder {
 		t.Errorf("%v", got)
 	}
 	// A lock of somebody else counts.
-	w.must(w.rdb.HSet(w.ctx, locks, "test.work other", holder).Err())
-	w.want("duplicate", w.intent("b", core.Unique("other"), core.Queue("mail")))
+	w.Must(w.rdb.HSet(w.Ctx, locks, "test.work other", holder).Err())
+	w.Want("duplicate", w.Intent("b", core.Unique("other"), core.Queue("mail")))
 }
 
 // goldenMessages are what each release has stored, put there without asynq's client or ours.
-func goldenMessages(space func(t cleaner, namespace string) connect) []conformance.Golden {
+func goldenMessages(space func(t trial.Cleaner, namespace string) connect) []conformance.Golden {
 	var all []conformance.Golden
 	for _, g := range wire {
 		id := "golden-" + g.name

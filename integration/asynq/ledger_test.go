@@ -18,6 +18,7 @@ import (
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // account is what became of every intent of a flush and of every run of a job.
@@ -61,9 +62,9 @@ func flushUnderKill(t *testing.T, working bool) {
 		t.Fatal(err)
 	}
 	w := setup(t, plain(t, proxy.Addr()), &asynqexec.Options{IDWindow: time.Hour}) // longer than a slow machine needs
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)                    // every step of every job is synced to disk
+	ctx, cancel := context.WithTimeout(t.Context(), 4*trial.Patience)              // every step of every job is synced to disk
 	t.Cleanup(cancel)
-	w.ctx = ctx
+	w.Ctx = ctx
 	w.connect = plain(t, server.Addr())
 	var first *asynq.Server
 	if working {
@@ -82,7 +83,7 @@ func flushUnderKill(t *testing.T, working bool) {
 	go func() {
 		for n := range killsIn {
 			from := proxy.Stats().RequestBytes
-			err := proxy.WaitFor(w.ctx, func(s faultproxy.Stats) bool { return s.RequestBytes > from+int64(100_000*(n+3)) })
+			err := proxy.WaitFor(w.Ctx, func(s faultproxy.Stats) bool { return s.RequestBytes > from+int64(100_000*(n+3)) })
 			if err == nil {
 				err = server.Kill()
 			}
@@ -98,7 +99,7 @@ func flushUnderKill(t *testing.T, working bool) {
 		killed <- nil
 	}()
 	expected := map[string]bool{}
-	err = airlock.Run(w.ctx, retried(w.exec.Execute), func(ctx context.Context) error {
+	err = airlock.Run(w.Ctx, retried(w.exec.Execute), func(ctx context.Context) error {
 		for n := range flushed {
 			in, err := task.Intent(n)
 			if err != nil {
@@ -111,8 +112,8 @@ func flushUnderKill(t *testing.T, working bool) {
 		}
 		return nil
 	})
-	w.must(err) // acknowledged, all of it
-	w.must(<-killed)
+	w.Must(err) // acknowledged, all of it
+	w.Must(<-killed)
 
 	if !working {
 		stored, doubled := w.storedOnce(expected)
@@ -132,8 +133,8 @@ func flushUnderKill(t *testing.T, working bool) {
 			t.Logf("%d jobs are completed", completed)
 		}
 	}()
-	w.eventually("every job is completed", func() bool {
-		if n, err := w.rdb.ZCard(w.ctx, "asynq:{default}:completed").Result(); err == nil {
+	w.Eventually("every job is completed", func() bool {
+		if n, err := w.rdb.ZCard(w.Ctx, "asynq:{default}:completed").Result(); err == nil {
 			completed = n
 		}
 		return completed >= flushed
@@ -163,14 +164,14 @@ func flushUnderKill(t *testing.T, working bool) {
 // them. Some may have run out before, on a machine that is slow.
 func (w *world) recover(srv *asynq.Server) (left int) {
 	w.Helper()
-	w.eventually("nothing waits", func() bool {
-		n, err := w.rdb.LLen(w.ctx, "asynq:{default}:pending").Result()
+	w.Eventually("nothing waits", func() bool {
+		n, err := w.rdb.LLen(w.Ctx, "asynq:{default}:pending").Result()
 		return err == nil && n == 0
 	})
 	srv.Shutdown()
-	n, err := w.rdb.ZCard(w.ctx, "asynq:{default}:lease").Result()
-	w.must(err)
-	w.must(expireLeases(w.ctx, w.rdb, map[string]int{"default": 1}))
+	n, err := w.rdb.ZCard(w.Ctx, "asynq:{default}:lease").Result()
+	w.Must(err)
+	w.Must(expireLeases(w.Ctx, w.rdb, map[string]int{"default": 1}))
 	return int(n)
 }
 
@@ -178,9 +179,9 @@ func (w *world) recover(srv *asynq.Server) (left int) {
 func (w *world) storedOnce(expected map[string]bool) (stored, doubled int) {
 	w.Helper()
 	var ids []string
-	w.eventually("Redis answers", func() bool {
+	w.Eventually("Redis answers", func() bool {
 		var err error
-		ids, err = w.connect().(*redis.Client).LRange(w.ctx, "asynq:{default}:pending", 0, -1).Result()
+		ids, err = w.connect().(*redis.Client).LRange(w.Ctx, "asynq:{default}:pending", 0, -1).Result()
 		return err == nil
 	})
 	seen := map[string]bool{}

@@ -12,6 +12,7 @@ import (
 	"github.com/goairlock/airlock/conformance"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 func TestOnRedis(t *testing.T) {
@@ -30,11 +31,11 @@ func TestOnRedisCluster(t *testing.T) {
 	})
 }
 
-func clustered(t cleaner, addrs []string) connect {
+func clustered(t trial.Cleaner, addrs []string) connect {
 	return func() redis.UniversalClient {
 		rdb := redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: addrs, ContextTimeoutEnabled: true,
-			DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, // the machine may be busy
+			DialTimeout: trial.Patience, ReadTimeout: trial.Patience, WriteTimeout: trial.Patience, // the machine may be busy
 		})
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
@@ -43,7 +44,7 @@ func clustered(t cleaner, addrs []string) connect {
 
 func TestConformanceOnRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Persistent: true})
-	h := harness("asynq", func(t cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
+	h := harness("asynq", func(t trial.Cleaner) connect { return plain(t, server.Addr()) }, asynqexec.Options{})
 	h.Restart = func(context.Context) error { return server.Restart() }
 	h.RecoversWithin = 95 * time.Second // a lease of 30 s, looked at each minute
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
@@ -62,6 +63,6 @@ func TestConformanceOnRedis(t *testing.T) {
 
 func TestConformanceOnRedisClusterWithLanes(t *testing.T) {
 	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
-	h := harness("asynq-cluster", func(t cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
+	h := harness("asynq-cluster", func(t trial.Cleaner) connect { return clustered(t, nodes.Addrs()) }, asynqexec.Options{Lanes: true})
 	conformance.Run(t, h)
 }

@@ -18,24 +18,24 @@ func TestAServerThatDropsJobsIsTold(t *testing.T) {
 	t.Parallel()
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
 	w := setup(t, plain(t, server.Addr()), nil)
-	w.must(w.exec.CheckServer(w.ctx))
-	set := func(name, value string) { w.Helper(); w.must(w.rdb.ConfigSet(w.ctx, name, value).Err()) }
+	w.Must(w.exec.CheckServer(w.Ctx))
+	set := func(name, value string) { w.Helper(); w.Must(w.rdb.ConfigSet(w.Ctx, name, value).Err()) }
 	for policy, want := range map[string]error{"allkeys-lru": core.ErrInvalid, "allkeys-lfu": core.ErrInvalid, "volatile-lru": nil, "noeviction": nil} {
 		set("maxmemory", "0")
 		set("maxmemory-policy", policy)
-		w.must(w.exec.CheckServer(w.ctx)) // nothing is dropped without a limit
+		w.Must(w.exec.CheckServer(w.Ctx)) // nothing is dropped without a limit
 		set("maxmemory", "100mb")
-		if err := w.exec.CheckServer(w.ctx); !errors.Is(err, want) || err != nil && !strings.Contains(err.Error(), policy) {
+		if err := w.exec.CheckServer(w.Ctx); !errors.Is(err, want) || err != nil && !strings.Contains(err.Error(), policy) {
 			t.Errorf("%s: %v", policy, err)
 		}
 	}
 
 	// What noeviction does instead: each job is refused, and nothing is lost.
-	w.want("accepted", w.intent("before"))
+	w.Want("accepted", w.Intent("before"))
 	set("maxmemory-policy", "noeviction")
 	set("maxmemory", "1")
-	for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 3), {w.intent("", core.Unique("k"))}} {
-		got, err := w.states(intents...)
+	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 3), {w.Intent("", core.Unique("k"))}} {
+		got, err := w.States(intents...)
 		if strings.Count(got, "not sent") != len(intents) || !errors.Is(err, core.ErrNotSent) {
 			t.Errorf("%s: %v", got, err)
 		}
@@ -45,11 +45,11 @@ func TestAServerThatDropsJobsIsTold(t *testing.T) {
 		t.Errorf("waiting: %v", got)
 	}
 
-	w.must(server.Kill())
-	if err := w.exec.CheckServer(w.ctx); !errors.Is(err, core.ErrUnavailable) {
+	w.Must(server.Kill())
+	if err := w.exec.CheckServer(w.Ctx); !errors.Is(err, core.ErrUnavailable) {
 		t.Errorf("a server that is gone: %v", err)
 	}
-	ctx, cancel := context.WithCancel(w.ctx)
+	ctx, cancel := context.WithCancel(w.Ctx)
 	cancel()
 	if err := w.exec.CheckServer(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that is done: %v", err)
@@ -60,12 +60,12 @@ func TestANodeThatDropsJobsIsTold(t *testing.T) {
 	t.Parallel()
 	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
 	w := setup(t, clustered(t, nodes.Addrs()), nil)
-	w.must(w.exec.CheckServer(w.ctx))
+	w.Must(w.exec.CheckServer(w.Ctx))
 	node := redis.NewClient(&redis.Options{Addr: nodes[2].Addr()})
 	t.Cleanup(func() { _ = node.Close() })
-	w.must(node.ConfigSet(w.ctx, "maxmemory", "100mb").Err())
-	w.must(node.ConfigSet(w.ctx, "maxmemory-policy", "allkeys-lru").Err())
-	if err := w.exec.CheckServer(w.ctx); !errors.Is(err, core.ErrInvalid) {
+	w.Must(node.ConfigSet(w.Ctx, "maxmemory", "100mb").Err())
+	w.Must(node.ConfigSet(w.Ctx, "maxmemory-policy", "allkeys-lru").Err())
+	if err := w.exec.CheckServer(w.Ctx); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("one node of three evicts: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 const century = 100 * 365 * 24 * time.Hour
@@ -47,9 +48,9 @@ func whatIsStored(w *world) {
 			return i.Deadline.IsZero() && len(i.Headers) == 1
 		}},
 	} {
-		for mode, before := range map[string][]core.Intent{"alone": nil, "in a batch": {w.intent("before")}} {
-			in := w.intent("a", tc.opts...)
-			if err := w.exec.Execute(w.ctx, append(before, in)...); err != nil {
+		for mode, before := range map[string][]core.Intent{"alone": nil, "in a batch": {w.Intent("before")}} {
+			in := w.Intent("a", tc.opts...)
+			if err := w.exec.Execute(w.Ctx, append(before, in)...); err != nil {
 				w.Errorf("%s, %s: %v", name, mode, err)
 				continue
 			}
@@ -74,26 +75,26 @@ func nativeOptionsReachAsynq(w *world) {
 		}),
 	})
 	group := asynqexec.Native(asynq.Group("g"))
-	w.want("accepted, accepted", w.intent("a", group), w.intent("b", group))
+	w.Want("accepted, accepted", w.Intent("a", group), w.Intent("b", group))
 	select {
 	case got := <-done:
 		if got != "gab" {
 			w.Errorf("aggregated %s", got)
 		}
-	case <-w.ctx.Done():
+	case <-w.Ctx.Done():
 		w.Fatal("the group was never aggregated")
 	}
 }
 
 // inspectorSees is what asynq's tools show of our jobs.
 func inspectorSees(w *world) {
-	dead := core.Permanent(errDeclined)
+	dead := core.Permanent(trial.ErrDeclined)
 	w.serve(func(_ context.Context, arg string) error {
 		switch arg {
 		case "dead":
 			return dead
 		case "retry":
-			return errDeclined
+			return trial.ErrDeclined
 		}
 		return nil
 	})
@@ -107,11 +108,11 @@ func inspectorSees(w *world) {
 		if arg == "later" {
 			opts = append(opts, core.Delay(time.Hour))
 		}
-		intents[arg] = w.intent(arg, opts...)
-		w.want("accepted", intents[arg])
+		intents[arg] = w.Intent(arg, opts...)
+		w.Want("accepted", intents[arg])
 	}
 	for arg, state := range want {
-		w.eventually(arg+" is "+state.String(), func() bool { return w.info("default", "job-"+arg).State == state })
+		w.Eventually(arg+" is "+state.String(), func() bool { return w.info("default", "job-"+arg).State == state })
 		i := w.info("default", "job-"+arg)
 		if i.Type != "test.work" || string(i.Payload) != `"`+arg+`"` || i.Queue != "default" {
 			w.Errorf("%s: %+v", arg, i)
@@ -120,9 +121,9 @@ func inspectorSees(w *world) {
 			w.Errorf("%s: last error %q", arg, i.LastErr)
 		}
 	}
-	w.must(w.exec.Execute(w.ctx, w.intent("waits", core.Queue("mail"))))
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("waits", core.Queue("mail"))))
 	queues, err := w.inspector().Queues()
-	w.must(err)
+	w.Must(err)
 	slices.Sort(queues)
 	if !slices.Equal(queues, []string{"default", "mail"}) {
 		w.Errorf("queues %v", queues)

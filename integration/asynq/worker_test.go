@@ -3,7 +3,6 @@ package asynq_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 func (w *world) state(queue, id string) string {
@@ -19,33 +19,33 @@ func (w *world) state(queue, id string) string {
 	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return "gone"
 	}
-	w.must(err)
+	w.Must(err)
 	return info.State.String()
 }
 
 func (w *world) awaitState(queue, id, state string) {
 	w.Helper()
-	w.eventually(id+" is "+state, func() bool { return w.state(queue, id) == state })
+	w.Eventually(id+" is "+state, func() bool { return w.state(queue, id) == state })
 }
 
 func idOutlivesItsJob(w *world) {
-	w.serve(succeed)
-	chosen, generated := w.intent("a", core.ID("x")), w.intent("b")
-	w.want("accepted, accepted", chosen, generated)
+	w.serve(trial.Succeed)
+	chosen, generated := w.Intent("a", core.ID("x")), w.Intent("b")
+	w.Want("accepted, accepted", chosen, generated)
 	w.awaitState("default", "x", "completed")
 	w.awaitState("default", generated.ID, "completed")
-	w.want("duplicate, accepted", chosen, generated)
-	w.want("accepted", w.intent("fence"))
-	if runs := w.await(3); len(runs) != 3 || runs[2].arg != "fence" {
+	w.Want("duplicate, accepted", chosen, generated)
+	w.Want("accepted", w.Intent("fence"))
+	if runs := w.Await(3); len(runs) != 3 || runs[2].Arg != "fence" {
 		w.Errorf("runs %+v", runs)
 	}
 }
 
 func idEndsWithItsJob(w *world) {
-	w.serve(succeed)
+	w.serve(trial.Succeed)
 	for n := range 2 {
-		w.want("accepted", w.intent("a", core.ID("x")))
-		w.await(n + 1)
+		w.Want("accepted", w.Intent("a", core.ID("x")))
+		w.Await(n + 1)
 		w.awaitState("default", "x", "gone")
 	}
 	if kind := w.exec.Capabilities().IDWindow.Kind; kind != core.UnfinishedWindow {
@@ -54,48 +54,20 @@ func idEndsWithItsJob(w *world) {
 }
 
 func archivedJobKeepsItsID(w *world) {
-	w.serve(func(context.Context, string) error { return core.Permanent(errDeclined) })
-	chosen, generated := w.intent("a", core.ID("x")), w.intent("b")
-	w.want("accepted, accepted", chosen, generated)
+	w.serve(func(context.Context, string) error { return core.Permanent(trial.ErrDeclined) })
+	chosen, generated := w.Intent("a", core.ID("x")), w.Intent("b")
+	w.Want("accepted, accepted", chosen, generated)
 	w.awaitState("default", "x", "archived")
 	w.awaitState("default", generated.ID, "archived")
-	w.want("duplicate, accepted", chosen, generated)
+	w.Want("duplicate, accepted", chosen, generated)
 	if i := w.info("default", "x"); i.Retried != 0 || i.LastErr != "declined" {
 		w.Errorf("%+v", i)
 	}
 }
 
-func panics(w *world) {
-	w.serve(func(ctx context.Context, arg string) error {
-		if job, _ := core.JobFrom(ctx); job.Attempt == 1 {
-			switch arg {
-			case "panic":
-				panic("kaboom")
-			case "goexit":
-				runtime.Goexit()
-			case "nilpointer":
-				return (*brokenError)(nil)
-			}
-		}
-		return nil
-	})
-	for _, arg := range []string{"panic", "goexit", "nilpointer"} {
-		w.want("accepted", w.intent(arg, core.ID(arg[:4]), core.MaxAttempts(2), core.Backoff(core.Fixed(time.Millisecond))))
-		w.awaitState("default", arg[:4], "completed")
-	}
-	if n := len(w.await(6)); n != 6 {
-		w.Errorf("%d runs, want 6", n)
-	}
-}
-
-// brokenError panics when asked for its text on a nil pointer.
-type brokenError struct{ text string }
-
-func (e *brokenError) Error() string { return e.text }
-
 func errorsThatAreNotUTF8(w *world) {
 	w.serve(func(context.Context, string) error { return errors.New("caf\xe9") })
-	w.want("accepted", w.intent("", core.ID("x"), core.MaxAttempts(1)))
+	w.Want("accepted", w.Intent("", core.ID("x"), core.MaxAttempts(1)))
 	w.awaitState("default", "x", "archived")
 	if text := w.info("default", "x").LastErr; text != "caf\uFFFD" {
 		w.Errorf("stored %q", text)
@@ -103,43 +75,43 @@ func errorsThatAreNotUTF8(w *world) {
 }
 
 func unknownTaskIsParked(w *world) {
-	w.serve(succeed)
+	w.serve(trial.Succeed)
 	stranger := core.DeclareTask[string]("test.stranger")
 	in, err := stranger.Intent("", core.ID("x"))
-	w.must(err)
-	w.want("accepted, accepted", in, w.intent("known"))
+	w.Must(err)
+	w.Want("accepted, accepted", in, w.Intent("known"))
 	w.awaitState("default", "x", "retry")
-	w.await(1)
+	w.Await(1)
 	if i := w.info("default", "x"); i.Retried != 0 || time.Until(i.NextProcessAt) > 2*time.Minute {
 		w.Errorf("%+v", i)
 	}
 	// Exact names: a task is not unknown's prefix.
 	longer, err := core.DeclareTask[string]("test.work.more").Intent("", core.ID("y"))
-	w.must(err)
-	w.want("accepted", longer)
+	w.Must(err)
+	w.Want("accepted", longer)
 	w.awaitState("default", "y", "retry")
-	if runs := w.await(1); len(runs) != 1 {
+	if runs := w.Await(1); len(runs) != 1 {
 		w.Errorf("runs %+v", runs)
 	}
 }
 
 func poisonIsArchived(w *world) {
-	w.serve(succeed)
+	w.serve(trial.Succeed)
 	native := asynq.NewClientFromRedisClient(w.connect())
 	for id, task := range map[string]*asynq.Task{
 		"payload":  asynq.NewTask("test.work", []byte("{not JSON")),
 		"envelope": asynq.NewTaskWithHeaders("test.work", []byte(`"a"`), map[string]string{"Airlock-Envelope": "{not JSON"}),
 		"version":  asynq.NewTaskWithHeaders("test.work", []byte(`"a"`), map[string]string{"Airlock-Envelope": `{"v":99}`}),
 	} {
-		_, err := native.EnqueueContext(w.ctx, task, asynq.TaskID(id))
-		w.must(err)
+		_, err := native.EnqueueContext(w.Ctx, task, asynq.TaskID(id))
+		w.Must(err)
 		w.awaitState("default", id, "archived")
 		if i := w.info("default", id); i.Retried != 0 || strings.Contains(i.LastErr, "not JSON") {
 			w.Errorf("%s: %+v", id, i)
 		}
 	}
-	w.want("accepted", w.intent("good"))
-	if runs := w.await(1); len(runs) != 1 || runs[0].arg != "good" {
+	w.Want("accepted", w.Intent("good"))
+	if runs := w.Await(1); len(runs) != 1 || runs[0].Arg != "good" {
 		w.Errorf("runs %+v", runs)
 	}
 }
@@ -151,7 +123,7 @@ func nativeHandlerWorksOurJob(w *world) {
 		got <- strings.Join([]string{t.Type(), string(t.Payload()), id, t.Headers()["Trace"]}, " ")
 		return nil
 	}), asynq.Config{})
-	w.want("accepted", w.intent("a", core.ID("x"), core.Header("Trace", "t1")))
+	w.Want("accepted", w.Intent("a", core.ID("x"), core.Header("Trace", "t1")))
 	if task := <-got; task != `test.work "a" x t1` {
 		w.Errorf("the native handler got %s", task)
 	}
@@ -166,15 +138,15 @@ func nativeProducerFeedsOurHandler(w *world) {
 		return nil
 	})
 	native := asynq.NewClientFromRedisClient(w.connect())
-	_, err := native.EnqueueContext(w.ctx, asynq.NewTaskWithHeaders("test.work", []byte(`"a"`), map[string]string{"Trace": "t1"}),
+	_, err := native.EnqueueContext(w.Ctx, asynq.NewTaskWithHeaders("test.work", []byte(`"a"`), map[string]string{"Trace": "t1"}),
 		asynq.TaskID("x"), asynq.MaxRetry(3))
-	w.must(err)
-	r := w.await(1)[0]
-	if r.arg != "a" || r.job.ID != "x" || r.job.MaxAttempts != 4 || r.job.Queue != "default" || (<-headers).Get("Trace") != "t1" {
+	w.Must(err)
+	r := w.Await(1)[0]
+	if r.Arg != "a" || r.Job.ID != "x" || r.Job.MaxAttempts != 4 || r.Job.Queue != "default" || (<-headers).Get("Trace") != "t1" {
 		w.Errorf("run %+v", r)
 	}
-	if r.limit.IsZero() || time.Until(r.limit) > time.Hour { // asynq's own 30 minutes
-		w.Errorf("a native job has until %v", r.limit)
+	if r.Limit.IsZero() || time.Until(r.Limit) > time.Hour { // asynq's own 30 minutes
+		w.Errorf("a native job has until %v", r.Limit)
 	}
 }
 
@@ -182,15 +154,15 @@ func nativeHandlersBesideOurs(w *world) {
 	native := make(chan string, 1)
 	mux := asynq.NewServeMux()
 	mux.HandleFunc("test.", func(_ context.Context, t *asynq.Task) error { native <- t.Type(); return nil })
-	w.serveWith(asynqexec.Middleware(w.registry(succeed))(mux), asynq.Config{})
+	w.serveWith(asynqexec.Middleware(w.Registry(trial.Succeed))(mux), asynq.Config{})
 	client := asynq.NewClientFromRedisClient(w.connect())
-	_, err := client.EnqueueContext(w.ctx, asynq.NewTask("test.native", nil))
-	w.must(err)
-	w.want("accepted", w.intent("ours"))
+	_, err := client.EnqueueContext(w.Ctx, asynq.NewTask("test.native", nil))
+	w.Must(err)
+	w.Want("accepted", w.Intent("ours"))
 	if got := <-native; got != "test.native" {
 		w.Errorf("the native handler got %s", got)
 	}
-	if runs := w.await(1); len(runs) != 1 || runs[0].arg != "ours" {
+	if runs := w.Await(1); len(runs) != 1 || runs[0].Arg != "ours" {
 		w.Errorf("runs %+v", runs)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/goairlock/airlock/conformance"
 	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // Not parallel: the suite looks for goroutines that are left behind.
@@ -85,7 +86,7 @@ func put(rdb *redis.Pool, namespace, name, message string) error {
 	return errors.Join(err, pushed)
 }
 
-// cleanups is a cleaner for a function.
+// cleanups is a trial.Cleaner for a function.
 type cleanups []func()
 
 func (c *cleanups) Cleanup(f func()) { *c = append(*c, f) }
@@ -107,7 +108,7 @@ func system(t conformance.T, lines servers.Lines, addr string, s conformance.Set
 	}
 	slots := s.Slots
 	if slots == 0 {
-		slots = 8
+		slots = 3 // each polls Redis, and so do those of every other check
 	}
 	queues := s.Queues
 	if len(queues) == 0 {
@@ -175,7 +176,7 @@ type wire struct {
 	conns []net.Conn // guarded by mu
 }
 
-func (w *wire) pool(t cleaner, addr string) *redis.Pool {
+func (w *wire) pool(t trial.Cleaner, addr string) *redis.Pool {
 	dial := redis.DialContextFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err != nil {
@@ -249,7 +250,7 @@ func consume(ctx context.Context, rdb *redis.Pool, namespace string) (task strin
 			case got <- job:
 				return nil
 			default:
-				return errDeclined // it was to be one
+				return trial.ErrDeclined // it was to be one
 			}
 		})
 	}

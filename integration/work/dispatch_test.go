@@ -14,6 +14,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // counted makes the world's connections count their round trips.
@@ -66,13 +67,13 @@ func (w *world) wantTrips(n *atomic.Int64, want int64) {
 
 func batchIsOneScript(w *world) {
 	trips := w.counted()
-	all := w.batch(0, 2601)
-	w.must(w.exec.Execute(w.ctx, w.intent("known")))
+	all := w.Batch(0, 2601)
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("known")))
 	w.do("DEL", "jobs:test.work")
 	trips.Store(0)
-	w.must(w.exec.Execute(w.ctx, all[:100]...))
+	w.Must(w.exec.Execute(w.Ctx, all[:100]...))
 	w.wantTrips(trips, 1)
-	w.must(w.exec.Execute(w.ctx, all[100:]...))
+	w.Must(w.exec.Execute(w.Ctx, all[100:]...))
 	w.wantTrips(trips, 3)
 	var want []string
 	for i := range 2601 {
@@ -85,13 +86,13 @@ func batchIsOneScript(w *world) {
 
 func largePayloadsAreCutIntoChunks(w *world) {
 	trips := w.counted()
-	w.must(w.exec.Execute(w.ctx, w.intent("known")))
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("known")))
 	trips.Store(0)
 	var intents []core.Intent
 	for range 5 {
-		intents = append(intents, w.intent(strings.Repeat("x", 3<<20)))
+		intents = append(intents, w.Intent(strings.Repeat("x", 3<<20)))
 	}
-	w.must(w.exec.Execute(w.ctx, intents...))
+	w.Must(w.exec.Execute(w.Ctx, intents...))
 	w.wantTrips(trips, 3) // two of 3 MiB in each
 }
 
@@ -101,14 +102,14 @@ func oneIntentTakesTheLibrarysRoundTrips(w *world) {
 	for i := range 3 {
 		trips.Store(0)
 		_, err := native.Enqueue("test.work", work.Q{"a": 1})
-		w.must(err)
+		w.Must(err)
 		theirs := trips.Swap(0)
-		w.must(w.exec.Execute(w.ctx, w.intent("")))
+		w.Must(w.exec.Execute(w.Ctx, w.Intent("")))
 		if i > 0 { // at first the library announces the name, and Redis may not know our script
 			w.wantTrips(trips, theirs)
 		}
 	}
-	w.must(w.exec.Execute(w.ctx, w.intent("", core.Unique("k"), core.Delay(time.Hour))))
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("", core.Unique("k"), core.Delay(time.Hour))))
 	w.wantTrips(trips, 1)
 }
 
@@ -124,9 +125,9 @@ func lostScriptCache(w *world) {
 			}
 			conn := w.rdb.Get()
 			_, err := conn.Do("SCRIPT", "FLUSH")
-			w.must(errors.Join(err, conn.Close()))
+			w.Must(errors.Join(err, conn.Close()))
 			before := all()
-			w.must(w.exec.Execute(w.ctx, w.batch(0, n, opts...)...))
+			w.Must(w.exec.Execute(w.Ctx, w.Batch(0, n, opts...)...))
 			if got := all() - before; got != n {
 				w.Errorf("%s: %d jobs of %d are stored", what, got, n)
 			}
@@ -135,13 +136,13 @@ func lostScriptCache(w *world) {
 }
 
 func namesAreKeptKnown(w *world) {
-	w.must(w.exec.Execute(w.ctx, w.batch(0, 2)...))
+	w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 2)...))
 	w.do("DEL", "known_jobs") // a Redis that has lost it
 	other, err := core.DeclareTask[int]("test.other").Intent(1, core.Delay(time.Hour))
-	w.must(err)
-	w.must(w.exec.Execute(w.ctx, w.intent(""), other))
+	w.Must(err)
+	w.Must(w.exec.Execute(w.Ctx, w.Intent(""), other))
 	names, err := redis.Strings(w.do("SMEMBERS", "known_jobs"), nil)
-	w.must(err)
+	w.Must(err)
 	slices.Sort(names)
 	if !slices.Equal(names, []string{"test.other", "test.work"}) {
 		w.Errorf("known are %v", names)
@@ -152,12 +153,12 @@ func batchOfManyQueues(w *world) {
 	const queues, each = 12, 20
 	var intents []core.Intent
 	for n := range queues * each {
-		intents = append(intents, w.intent(fmt.Sprintf("%02d", n/queues), core.Queue(fmt.Sprintf("q%d", n%queues))))
+		intents = append(intents, w.Intent(fmt.Sprintf("%02d", n/queues), core.Queue(fmt.Sprintf("q%d", n%queues))))
 	}
 	trips := w.counted()
-	w.must(w.exec.Execute(w.ctx, w.intent("known")))
+	w.Must(w.exec.Execute(w.Ctx, w.Intent("known")))
 	trips.Store(0)
-	w.must(w.exec.Execute(w.ctx, intents...))
+	w.Must(w.exec.Execute(w.Ctx, intents...))
 	w.wantTrips(trips, 1)
 	for q := range queues {
 		if got := w.waiting(fmt.Sprintf("q%d", q)); len(got) != each || !slices.IsSorted(got) {
@@ -171,22 +172,22 @@ func queueNamesCollideWithNothing(w *world) {
 	for _, queue := range []string{"jobs", "retry", "dead", "scheduled", "known_jobs", "worker_pools", "unique", "airlock", "queue"} {
 		for _, name := range []string{"known_jobs", "retry", "scheduled", "test.work", "queue:jobs"} {
 			in, err := core.DeclareTask[int](name).Intent(1)
-			w.must(err)
+			w.Must(err)
 			there, err := in.With(core.ID(queue+name), core.Queue(queue))
-			w.must(err)
-			w.want("accepted, accepted", in, there)
+			w.Must(err)
+			w.Want("accepted, accepted", in, there)
 		}
 	}
 }
 
 func outcomesAreTold(w *world) {
-	w.want("accepted, accepted, duplicate, accepted, duplicate, accepted",
-		w.intent("a", core.ID("x")), w.intent("b", core.Unique("k")), w.intent("c", core.ID("x")),
-		w.intent("d"), w.intent("e", core.Unique("k")), w.intent("f", core.Delay(time.Hour)))
-	if _, err := w.states(w.intent("a", core.ID("x"))); !errors.Is(err, core.ErrDuplicate) {
+	w.Want("accepted, accepted, duplicate, accepted, duplicate, accepted",
+		w.Intent("a", core.ID("x")), w.Intent("b", core.Unique("k")), w.Intent("c", core.ID("x")),
+		w.Intent("d"), w.Intent("e", core.Unique("k")), w.Intent("f", core.Delay(time.Hour)))
+	if _, err := w.States(w.Intent("a", core.ID("x"))); !errors.Is(err, core.ErrDuplicate) {
 		w.Errorf("error %v", err)
 	}
-	if _, err := w.states(w.intent("b", core.Unique("k")), w.intent("z")); !errors.Is(err, core.ErrDuplicate) {
+	if _, err := w.States(w.Intent("b", core.Unique("k")), w.Intent("z")); !errors.Is(err, core.ErrDuplicate) {
 		w.Errorf("error %v", err)
 	}
 	if got := w.waiting(""); !slices.Equal(got, []string{"a", "b", "d", "z"}) {
@@ -195,17 +196,17 @@ func outcomesAreTold(w *world) {
 }
 
 func sameIntentAgain(w *world) {
-	generated, chosen := w.intent("a"), w.intent("b", core.ID("x"))
-	w.want("accepted", generated)
-	w.want("accepted", generated)
-	w.want("accepted", chosen)
-	w.want("duplicate", chosen)
-	w.want("accepted, duplicate", generated, chosen)
-	fresh := w.intent("c")
-	w.want("accepted, accepted", fresh, fresh)
-	unique := w.intent("d", core.Unique("k"))
-	w.want("accepted", unique)
-	w.want("duplicate", unique)
+	generated, chosen := w.Intent("a"), w.Intent("b", core.ID("x"))
+	w.Want("accepted", generated)
+	w.Want("accepted", generated)
+	w.Want("accepted", chosen)
+	w.Want("duplicate", chosen)
+	w.Want("accepted, duplicate", generated, chosen)
+	fresh := w.Intent("c")
+	w.Want("accepted, accepted", fresh, fresh)
+	unique := w.Intent("d", core.Unique("k"))
+	w.Want("accepted", unique)
+	w.Want("duplicate", unique)
 	if got := w.waiting(""); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
 		w.Errorf("waiting: %v", got)
 	}
@@ -213,21 +214,21 @@ func sameIntentAgain(w *world) {
 
 func idLivesForItsWindow(w *world) {
 	w.use(workexec.Options{IDWindow: 700 * time.Millisecond})
-	generated, chosen := w.intent("a"), w.intent("b", core.ID("x"))
+	generated, chosen := w.Intent("a"), w.Intent("b", core.ID("x"))
 	began := time.Now()
-	w.want("accepted, accepted", generated, chosen)
-	got, err := w.states(generated, chosen)
+	w.Want("accepted, accepted", generated, chosen)
+	got, err := w.States(generated, chosen)
 	if time.Since(began) < 700*time.Millisecond && got != "accepted, duplicate" {
 		w.Errorf("within the window: %s: %v", got, err)
 	}
 	<-time.After(time.Second)
-	w.want("accepted, accepted", generated, chosen)
+	w.Want("accepted, accepted", generated, chosen)
 	if got := w.waiting(""); !slices.Equal(got, []string{"a", "b", "a", "b"}) {
 		w.Errorf("waiting: %v", got)
 	}
 	// A delay comes on top: the window begins when the job is due.
-	late := w.intent("c", core.ID("y"), core.Delay(time.Hour))
-	w.want("accepted", late)
+	late := w.Intent("c", core.ID("y"), core.Delay(time.Hour))
+	w.Want("accepted", late)
 	if left, err := redis.Int64(w.do("PTTL", "airlock:id:y"), nil); err != nil || left < time.Hour.Milliseconds() || left > (time.Hour+2*time.Second).Milliseconds() {
 		w.Errorf("the ID of a job that is due in an hour is known for %d ms, %v", left, err)
 	}
@@ -235,11 +236,11 @@ func idLivesForItsWindow(w *world) {
 
 func doneContextSendsNothing(w *world) {
 	cause := errors.New("the shop has closed")
-	ctx, cancel := context.WithCancelCause(w.ctx)
+	ctx, cancel := context.WithCancelCause(w.Ctx)
 	cancel(cause)
 	trips := w.counted()
-	for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
-		got, err := statesOf(ctx, w.exec.Execute, intents...)
+	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+		got, err := trial.StatesOf(ctx, w.exec.Execute, intents...)
 		if strings.Contains(got, "accepted") || strings.Contains(got, "unknown") || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
 			w.Errorf("%s: %v", got, err)
 		}
@@ -252,19 +253,19 @@ func wrongTypesLeaveNothingBehind(w *world) {
 	for _, key := range []string{"jobs:test.work", "scheduled", "known_jobs"} {
 		w.do("SET", key, "mine")
 		good, err := core.DeclareTask[int]("test.other").Intent(1, core.Queue("mail"))
-		w.must(err)
+		w.Must(err)
 		opts := []core.Option{core.Unique("k")}
 		if key == "scheduled" {
 			opts = append(opts, core.Delay(time.Hour))
 		}
-		bad := append([]core.Intent{good, w.intent("u", opts...)}, w.batch(0, 3, opts[1:]...)...)
-		got, err := w.states(bad...)
+		bad := append([]core.Intent{good, w.Intent("u", opts...)}, w.Batch(0, 3, opts[1:]...)...)
+		got, err := w.States(bad...)
 		var re redis.Error
 		if got != "accepted, not sent, not sent, not sent, not sent" || !errors.As(err, &re) || !strings.Contains(string(re), "WRONGTYPE") {
 			w.Errorf("%s: %s: %v", key, got, err)
 		}
 		w.do("DEL", key)
-		w.want("accepted, accepted, accepted, accepted, accepted", bad...) // no marker or lock was left
+		w.Want("accepted, accepted, accepted, accepted, accepted", bad...) // no marker or lock was left
 		if n := len(w.jobs(w.ns)); n != 4 {
 			w.Errorf("%s: %d jobs are stored, want 4", key, n)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // faulty is a world whose executor is behind a proxy, with one connection that is open.
@@ -39,8 +40,8 @@ func setupFaulty(t *testing.T) *faulty {
 // warm makes sure that the executor has a connection and Redis the script, so that a fault hits the jobs.
 func (f *faulty) warm() {
 	f.Helper()
-	f.eventually("the executor is connected", func() bool {
-		err := f.exec.Execute(f.ctx, f.intent("warm", core.Queue("warm")))
+	f.Eventually("the executor is connected", func() bool {
+		err := f.exec.Execute(f.Ctx, f.Intent("warm", core.Queue("warm")))
 		return err == nil
 	})
 }
@@ -56,21 +57,21 @@ func TestARefusedConnectionIsNotSent(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t)
 	f.proxy.Down()
-	for _, intents := range [][]core.Intent{f.batch(0, 1), f.batch(0, 3), f.batch(0, 1001), {f.intent("u", core.Unique("k"))}} {
+	for _, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(0, 3), f.Batch(0, 1001), {f.Intent("u", core.Unique("k"))}} {
 		// The idle connection is broken: what was sent on it may have arrived.
-		f.eventually("the broken connection is gone", func() bool {
-			err := f.exec.Execute(f.ctx, f.intent("", core.Queue("warm")))
+		f.Eventually("the broken connection is gone", func() bool {
+			err := f.exec.Execute(f.Ctx, f.Intent("", core.Queue("warm")))
 			return errors.Is(err, core.ErrUnavailable)
 		})
-		got, err := f.states(intents...)
+		got, err := f.States(intents...)
 		f.wantAll("not sent", intents, got, err)
 		if !errors.Is(err, core.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}
 	}
-	f.must(f.proxy.Up())
+	f.Must(f.proxy.Up())
 	f.warm()
-	f.want("accepted", f.intent("again"))
+	f.Want("accepted", f.Intent("again"))
 	if got := f.waiting(""); len(got) != 1 {
 		t.Errorf("stored are %v", got)
 	}
@@ -79,8 +80,8 @@ func TestARefusedConnectionIsNotSent(t *testing.T) {
 func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t)
-	single, many := f.batch(0, 1), append(f.batch(1, 5), f.intent("chosen", core.ID("x")))
-	unique := []core.Intent{f.intent("unique", core.Unique("k"))}
+	single, many := f.Batch(0, 1), append(f.Batch(1, 5), f.Intent("chosen", core.ID("x")))
+	unique := []core.Intent{f.Intent("unique", core.Unique("k"))}
 	for _, intents := range [][]core.Intent{single, many, unique} {
 		f.warm()
 		lost := f.proxy.Stats().LostReplyBytes
@@ -90,23 +91,23 @@ func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
 			err    error
 		}
 		result := make(chan answer, 1)
-		go func() { got, err := f.states(intents...); result <- answer{got, err} }()
-		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		go func() { got, err := f.States(intents...); result <- answer{got, err} }()
+		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
 		f.proxy.Reset()
 		a := <-result
 		f.wantAll("unknown", intents, a.states, a.err)
 		if !errors.Is(a.err, core.ErrUnknownOutcome) || errors.Is(a.err, core.ErrNotSent) {
 			t.Errorf("%v", a.err)
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 	}
 	if got := f.waiting(""); len(got) != 1+5+1 { // the witness
 		t.Errorf("stored are %v", got)
 	}
 	f.warm()
-	f.want("accepted", single...)
-	f.want("accepted, accepted, accepted, accepted, duplicate", many...)
-	f.want("duplicate", unique...)
+	f.Want("accepted", single...)
+	f.Want("accepted, accepted, accepted, accepted, duplicate", many...)
+	f.Want("duplicate", unique...)
 	if got := f.waiting(""); len(got) != 1+5+1 {
 		t.Errorf("stored are %v", got)
 	}
@@ -116,17 +117,17 @@ func TestCancellingReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t)
 	closed := errors.New("the shop has closed")
-	many := f.batch(1, 1501) // the second script is never called
-	for _, intents := range [][]core.Intent{f.batch(0, 1), many} {
+	many := f.Batch(1, 1501) // the second script is never called
+	for _, intents := range [][]core.Intent{f.Batch(0, 1), many} {
 		f.warm()
 		lost := f.proxy.Stats().LostReplyBytes
 		f.proxy.LoseReplies()
-		ctx, cancel := context.WithCancelCause(f.ctx)
+		ctx, cancel := context.WithCancelCause(f.Ctx)
 		result := make(chan error, 1)
 		go func() { result <- f.exec.Execute(ctx, intents...) }()
-		f.must(f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
 		cancel(closed)
-		err := <-result // the connection itself waits for the test's whole patience
+		err := <-result // the connection itself waits for the test's whole trial.Patience
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, closed) || !errors.Is(err, core.ErrUnknownOutcome) {
 			t.Errorf("error %v", err)
 		}
@@ -139,10 +140,10 @@ func TestCancellingReturnsAtOnce(t *testing.T) {
 				t.Fatalf("intent %d is %v, want %v", i, o.State, want)
 			}
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 	}
 	f.warm()
-	f.want("accepted", f.intent("again"))
+	f.Want("accepted", f.Intent("again"))
 }
 
 func TestADeadlineEndsTheCall(t *testing.T) {
@@ -151,13 +152,13 @@ func TestADeadlineEndsTheCall(t *testing.T) {
 	for range 20 {
 		f.warm()
 		f.proxy.LoseReplies()
-		ctx, cancel := context.WithTimeout(f.ctx, 5*time.Millisecond)
-		got, err := statesOf(ctx, f.exec.Execute, f.intent("a"))
+		ctx, cancel := context.WithTimeout(f.Ctx, 5*time.Millisecond)
+		got, err := trial.StatesOf(ctx, f.exec.Execute, f.Intent("a"))
 		if got == "accepted" || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", got, err)
 		}
 		cancel()
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 	}
 }
 
@@ -169,22 +170,22 @@ func TestAConnectionThatKnowsNoContextIsLeftToItself(t *testing.T) {
 		conn, err := redis.Dial("tcp", f.proxy.Addr())
 		return &plainConn{conn, released}, err
 	}}, &workexec.Options{Namespace: f.ns})
-	f.must(err)
-	if got, err := statesOf(f.ctx, exec.Execute, f.batch(0, 3)...); got != "accepted, accepted, accepted" {
+	f.Must(err)
+	if got, err := trial.StatesOf(f.Ctx, exec.Execute, f.Batch(0, 3)...); got != "accepted, accepted, accepted" {
 		t.Errorf("%s: %v", got, err)
 	}
-	receive(f.world, released)
+	trial.Receive(f.world.Trial, released)
 	f.proxy.LoseReplies()
-	ctx, cancel := context.WithCancel(f.ctx)
+	ctx, cancel := context.WithCancel(f.Ctx)
 	go func() {
-		_ = f.proxy.WaitFor(f.ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > 0 })
+		_ = f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > 0 })
 		cancel()
 	}()
-	if got, err := statesOf(ctx, exec.Execute, f.intent("cut")); got != "unknown" || !errors.Is(err, context.Canceled) {
+	if got, err := trial.StatesOf(ctx, exec.Execute, f.Intent("cut")); got != "unknown" || !errors.Is(err, context.Canceled) {
 		t.Errorf("%s: %v", got, err)
 	}
-	f.must(f.proxy.Heal())
-	receive(f.world, released) // by the goroutine that went on
+	f.Must(f.proxy.Heal())
+	trial.Receive(f.world.Trial, released) // by the goroutine that went on
 }
 
 // plainConn has nothing but what redis.Conn asks for, like those of older tracing libraries.
@@ -202,10 +203,10 @@ func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t)
 	for _, after := range []int64{1, 5_000, 50_000, 150_000} {
-		intents := f.batch(0, 2000)
+		intents := f.Batch(0, 2000)
 		f.warm()
 		f.proxy.CutAfter(after)
-		err := f.exec.Execute(f.ctx, intents...)
+		err := f.exec.Execute(f.Ctx, intents...)
 		stored := map[string]bool{}
 		for _, s := range f.jobs(f.ns) {
 			stored[s.ID] = true
@@ -222,9 +223,9 @@ func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
 		if untrue > 0 || err == nil {
 			t.Errorf("cut after %d bytes: %d outcomes are not true: %v", after, untrue, err)
 		}
-		f.must(f.proxy.Heal())
+		f.Must(f.proxy.Heal())
 		f.warm()
-		f.must(f.exec.Execute(f.ctx, intents...))
+		f.Must(f.exec.Execute(f.Ctx, intents...))
 		if got := len(f.waiting("")); got != 2000 {
 			t.Errorf("%d of 2000 jobs are stored", got)
 		}
@@ -247,7 +248,7 @@ func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 			t.Parallel()
 			m := miniredis.RunT(t)
 			w := setup(t, plain(t, m.Addr()), "refused", workexec.Options{})
-			w.want("accepted", w.intent("warm"))
+			w.Want("accepted", w.Intent("warm"))
 			m.Server().SetPreHook(func(p *server.Peer, cmd string, _ ...string) bool {
 				if !strings.HasPrefix(strings.ToUpper(cmd), "EVAL") {
 					return false
@@ -255,8 +256,8 @@ func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 				p.WriteError(text)
 				return true
 			})
-			for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 2)} {
-				got, err := w.states(intents...)
+			for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+				got, err := w.States(intents...)
 				if strings.Count(got, want) != len(intents) || strings.Contains(err.Error(), "secret") {
 					t.Errorf("%s, want %s: %v", got, want, err)
 				}
@@ -277,16 +278,16 @@ func TestAPoolWithoutAConnectionToSpareIsNotSent(t *testing.T) {
 		t.Cleanup(func() { _ = rdb.Close() })
 		w := setup(t, rdb, "exhausted", workexec.Options{})
 		taken := rdb.Get()
-		ctx, cancel := context.WithCancel(w.ctx)
+		ctx, cancel := context.WithCancel(w.Ctx)
 		if wait {
-			ctx, cancel = context.WithTimeout(w.ctx, 10*time.Millisecond)
+			ctx, cancel = context.WithTimeout(w.Ctx, 10*time.Millisecond)
 		}
-		got, err := statesOf(ctx, w.exec.Execute, w.batch(0, 2)...)
+		got, err := trial.StatesOf(ctx, w.exec.Execute, w.Batch(0, 2)...)
 		cancel()
 		if got != "not sent, not sent" || !errors.Is(err, want) || errors.Is(err, core.ErrUnavailable) {
 			t.Errorf("%s: %v", got, err)
 		}
-		w.must(taken.Close())
-		w.want("accepted, accepted", w.batch(0, 2)...)
+		w.Must(taken.Close())
+		w.Want("accepted, accepted", w.Batch(0, 2)...)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // everywhere lists what must hold on every Redis.
@@ -29,13 +30,13 @@ var everywhere = []struct {
 	{"each intent has an outcome of its own", workexec.Options{}, outcomesAreTold},
 	{"the same intent again is no second job", workexec.Options{}, sameIntentAgain},
 	{"an ID lives for its window, counted from when the job is due", workexec.Options{}, idLivesForItsWindow},
-	{"a delay is never early", workexec.Options{}, delayIsNeverEarly},
-	{"a backoff is never early", workexec.Options{}, backoffIsNeverEarly},
-	{"a time-out is kept, and none is none", workexec.Options{}, timeouts},
-	{"a deadline is kept", workexec.Options{}, deadlines},
+	{"a delay is never early", workexec.Options{}, promise(trial.DelayIsNeverEarly)},
+	{"a backoff is never early", workexec.Options{}, promise(trial.BackoffIsNeverEarly)},
+	{"a time-out is kept, and none is none", workexec.Options{}, promise(trial.TimeoutsAreExact)},
+	{"a deadline is kept", workexec.Options{}, func(w *world) { trial.DeadlinesAreKept(w.Trial, slots) }},
 	{"max attempts count runs, beyond the library's limit too", workexec.Options{}, maxAttempts},
 	{"a snooze costs no attempt", workexec.Options{}, snoozes},
-	{"a panic and a Goexit are failed attempts", workexec.Options{}, panics},
+	{"a panic and a Goexit are failed attempts", workexec.Options{}, promise(trial.PanicsAreFailures)},
 	{"an error that is not UTF-8 is stored", workexec.Options{}, errorsThatAreNotUTF8},
 	{"a message that cannot be understood is dead", workexec.Options{}, poisonIsDead},
 	{"a name that another pool does not know is brought back", workexec.Options{}, unknownNamesAreBroughtBack},
@@ -44,9 +45,9 @@ var everywhere = []struct {
 	{"Stop begins no further job", workexec.Options{}, stopBeginsNothing},
 	{"a unique key holds until its job has finished", workexec.Options{}, uniqueUntilFinished},
 	{"a unique key is leaked by no native worker and no deletion", workexec.Options{}, uniqueIsLeakedByNobody},
-	{"a unique key and an ID hold beside each other", workexec.Options{}, uniqueAndID},
+	{"a unique key and an ID hold beside each other", workexec.Options{}, promise(trial.UniqueAndID)},
 	{"locks are released, of rewritten jobs too", workexec.Options{}, locksAreReleased},
-	{"one of many racing for a unique key wins", workexec.Options{}, uniqueRace},
+	{"one of many racing for a unique key wins", workexec.Options{}, promise(trial.UniqueRace)},
 	{"lanes rank jobs", workexec.Options{Lanes: true}, lanesRank},
 	{"an ID and a unique key count across lanes", workexec.Options{Lanes: true}, idsAcrossLanes},
 	{"a native handler works our job", workexec.Options{}, nativeHandlerWorksOurJob},
@@ -56,6 +57,11 @@ var everywhere = []struct {
 	{"middleware that refuses is a failure", workexec.Options{}, middlewareThatRefusesIsAFailure},
 	{"a context that is done sends nothing", workexec.Options{}, doneContextSendsNothing},
 	{"the library's client sees queue, state and payload", workexec.Options{}, clientSees},
+}
+
+// promise is a check of what every executor promises.
+func promise(check func(*trial.Trial)) func(*world) {
+	return func(w *world) { check(w.Trial) }
 }
 
 // checkEverywhere runs everything on the Redis that open connects to.

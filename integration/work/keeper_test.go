@@ -11,6 +11,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // unknownNamesAreBroughtBack is about producers that are deployed before their workers: any pool of the namespace puts a due
@@ -18,9 +19,9 @@ import (
 func unknownNamesAreBroughtBack(w *world) {
 	w.serveNative("test.native", func(*work.Job) error { return nil })
 	stranger, err := core.DeclareTask[string]("test.stranger").Intent("", core.ID("nobodys"), soon)
-	w.must(err)
-	w.want("accepted, accepted, accepted", w.intent("early", core.ID("early"), soon, core.Header("H", "v")), stranger,
-		w.intent("waits", core.ID("waits")))
+	w.Must(err)
+	w.Want("accepted, accepted, accepted", w.Intent("early", core.ID("early"), soon, core.Header("H", "v")), stranger,
+		w.Intent("waits", core.ID("waits")))
 	w.awaitPlace("early", "dead") // before our worker is there
 	w.awaitPlace("nobodys", "dead")
 	w.do("ZADD", "dead", 1, `{"name":"test.work","id":"other","t":1,"args":null,"fails":4,"err":"another error"}`)
@@ -30,13 +31,13 @@ func unknownNamesAreBroughtBack(w *world) {
 		}
 		return nil
 	})
-	w.await(2)
+	w.Await(2)
 	w.awaitPlace("early", "gone")
 	for range 3 { // and while it runs: which pool moves a job is a matter of luck
-		w.want("accepted, accepted, accepted", w.batch(0, 3, soon)...)
+		w.Want("accepted, accepted, accepted", w.Batch(0, 3, soon)...)
 	}
-	for _, r := range w.await(11) {
-		if r.job.Attempt != 1 {
+	for _, r := range w.Await(11) {
+		if r.Job.Attempt != 1 {
 			w.Errorf("%+v", r)
 		}
 	}
@@ -49,13 +50,13 @@ func unknownNamesAreBroughtBack(w *world) {
 func strandedJobsArePutBack(w *world) {
 	pool := w.pool("", 1)
 	pool.Job("test.native", func(*work.Job) error { return nil })
-	worker, err := workexec.Register(pool, w.registry(succeed), &workexec.WorkerOptions{Logger: quiet})
-	w.must(err)
+	worker, err := workexec.Register(pool, w.Registry(trial.Succeed), &workexec.WorkerOptions{Logger: quiet})
+	w.Must(err)
 	worker.Start()
 	var id string
-	w.eventually("the pool is announced", func() bool {
+	w.Eventually("the pool is announced", func() bool {
 		ids, err := redis.Strings(w.do("SMEMBERS", "worker_pools"), nil)
-		w.must(err)
+		w.Must(err)
 		if len(ids) == 1 {
 			id = ids[0]
 		}
@@ -67,7 +68,7 @@ func strandedJobsArePutBack(w *world) {
 		w.do("INCR", "jobs:"+name+":lock")
 	}
 	w.do("LPUSH", "jobs:test.work:"+id+":inprogress", `{no job`)
-	w.must(worker.Stop(w.ctx))
+	w.Must(worker.Stop(w.Ctx))
 	if a, b := w.find("test.work").place, w.find("test.native").place; a != "waiting" || b != "waiting" {
 		w.Errorf("the jobs are %s and %s", a, b)
 	}
@@ -76,7 +77,7 @@ func strandedJobsArePutBack(w *world) {
 		if s.place == "dead" && strings.Contains(s.LastErr, "no job") && s.ID != "" {
 			dead++
 			payload, err := workexec.Payload(&s.Job)
-			w.must(err)
+			w.Must(err)
 			if string(payload) != `{no job` {
 				w.Errorf("buried as %q", payload)
 			}
@@ -88,8 +89,8 @@ func strandedJobsArePutBack(w *world) {
 	if lock, _ := redis.Int(w.do("GET", "jobs:test.native:lock"), nil); lock != 0 {
 		w.Errorf("the lock that counts running jobs is at %d", lock)
 	}
-	w.serve(succeed)
-	if r := w.await(1)[0]; r.job.ID != "test.work" {
+	w.serve(trial.Succeed)
+	if r := w.Await(1)[0]; r.Job.ID != "test.work" {
 		w.Errorf("%+v", r)
 	}
 }
@@ -102,21 +103,21 @@ func stopWaitsNoLongerThanItsContext(w *world) {
 		cause <- context.Cause(ctx)
 		return errors.New("query cancelled") // not the context's own error
 	})
-	w.want("accepted", w.intent("long", core.ID("x"), core.MaxAttempts(1), core.Unique("k")))
-	w.await(1)
-	ctx, cancel := context.WithTimeout(w.ctx, 100*time.Millisecond)
+	w.Want("accepted", w.Intent("long", core.ID("x"), core.MaxAttempts(1), core.Unique("k")))
+	w.Await(1)
+	ctx, cancel := context.WithTimeout(w.Ctx, 100*time.Millisecond)
 	defer cancel()
 	if err := first.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		w.Errorf("Stop: %v", err)
 	}
-	if err := receive(w, cause); !errors.Is(err, workexec.ErrStopped) {
+	if err := trial.Receive(w.Trial, cause); !errors.Is(err, workexec.ErrStopped) {
 		w.Errorf("cause %v", err)
 	}
-	w.must(first.Stop(w.ctx))
-	w.want("duplicate", w.intent("second", core.Unique("k")))
+	w.Must(first.Stop(w.Ctx))
+	w.Want("duplicate", w.Intent("second", core.Unique("k")))
 	first.Start() // does nothing any more
-	w.serve(succeed)
-	if r := w.await(2)[1]; r.job.ID != "x" || r.job.Attempt != 1 {
+	w.serve(trial.Succeed)
+	if r := w.Await(2)[1]; r.Job.ID != "x" || r.Job.Attempt != 1 {
 		w.Errorf("the job that was cut off runs as %+v", r)
 	}
 }
@@ -132,23 +133,23 @@ func stopBeginsNothing(w *world) {
 		return nil
 	})
 	for range 4 {
-		w.want("accepted", w.intent("gate"))
-		receive(w, began)
+		w.Want("accepted", w.Intent("gate"))
+		trial.Receive(w.Trial, began)
 	}
-	w.must(w.exec.Execute(w.ctx, w.batch(0, 200)...))
-	ctx, cancel := context.WithCancel(w.ctx)
+	w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 200)...))
+	ctx, cancel := context.WithCancel(w.Ctx)
 	cancel()
 	if err := worker.Stop(ctx); err == nil {
 		w.Error("Stop says nothing of four jobs that run")
 	}
 	close(open)
-	w.must(worker.Stop(w.ctx))
-	if n := len(w.await(4)); n != 4 {
+	w.Must(worker.Stop(w.Ctx))
+	if n := len(w.Await(4)); n != 4 {
 		w.Errorf("%d jobs were begun after Stop", n-4)
 	}
-	w.serve(succeed)
-	for _, r := range w.await(204)[4:] {
-		if r.job.Attempt != 1 {
+	w.serve(trial.Succeed)
+	for _, r := range w.Await(204)[4:] {
+		if r.Job.Attempt != 1 {
 			w.Fatalf("%+v", r)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // account is what became of every intent of a flush and of every run of a job.
@@ -78,16 +79,16 @@ func flushUnderKill(t *testing.T, working bool) {
 	}
 	t.Cleanup(proxy.Close)
 	w := setup(t, plain(t, proxy.Addr()), "ledger", workexec.Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // every step of every job is synced to disk
+	ctx, cancel := context.WithTimeout(t.Context(), 5*trial.Patience) // every step of every job is synced to disk
 	t.Cleanup(cancel)
-	w.ctx, w.rdb = ctx, plain(t, server.Addr())
+	w.Ctx, w.rdb = ctx, plain(t, server.Addr())
 	a := &account{runs: map[string]int{}, putBack: map[string]bool{}}
 	task := core.DeclareTask[int]("test.flushed")
 	reg, err := core.NewRegistry(core.Handle(task, a.work))
-	w.must(err)
+	w.Must(err)
 	serve := func() *workexec.Worker {
 		worker, err := workexec.Register(w.pool("", 16), reg, &workexec.WorkerOptions{Logger: slog.New(a)})
-		w.must(err)
+		w.Must(err)
 		worker.Start()
 		w.Cleanup(func() { _ = worker.Stop(context.Background()) })
 		return worker
@@ -101,7 +102,7 @@ func flushUnderKill(t *testing.T, working bool) {
 	go func() {
 		for n := range killsIn {
 			from := proxy.Stats().RequestBytes
-			err := proxy.WaitFor(w.ctx, func(s faultproxy.Stats) bool { return s.RequestBytes > from+int64(100_000*(n+3)) })
+			err := proxy.WaitFor(w.Ctx, func(s faultproxy.Stats) bool { return s.RequestBytes > from+int64(100_000*(n+3)) })
 			if err == nil {
 				err = server.Kill()
 			}
@@ -121,7 +122,7 @@ func flushUnderKill(t *testing.T, working bool) {
 		Attempts: 200, Backoff: core.Fixed(50 * time.Millisecond),
 		OnRetry: func(context.Context, int, time.Duration, error) { attempts++ },
 	})
-	err = airlock.Run(w.ctx, exec, func(ctx context.Context) error {
+	err = airlock.Run(w.Ctx, exec, func(ctx context.Context) error {
 		for n := range flushed {
 			in, err := task.Intent(n)
 			if err != nil {
@@ -134,22 +135,22 @@ func flushUnderKill(t *testing.T, working bool) {
 		}
 		return nil
 	})
-	w.must(err) // acknowledged, all of it
-	w.must(<-killed)
+	w.Must(err) // acknowledged, all of it
+	w.Must(<-killed)
 	if !working {
 		w.storedOnce(expected)
 		serve()
 	} else {
 		// What the first worker has in its hands without knowing goes back when it stops.
-		w.eventually("nothing waits", func() bool {
+		w.Eventually("nothing waits", func() bool {
 			n, err := redis.Int(w.tryDo("LLEN", "jobs:test.flushed"))
 			return err == nil && n == 0
 		})
-		w.must(first.Stop(w.ctx))
+		w.Must(first.Stop(w.Ctx))
 		serve()
 	}
-	w.eventually("every job has run", func() bool { return a.ran() >= flushed })
-	w.eventually("nothing is left", func() bool { jobs, err := jobsIn(w.rdb, w.ns); return err == nil && len(jobs) == 0 })
+	w.Eventually("every job has run", func() bool { return a.ran() >= flushed })
+	w.Eventually("nothing is left", func() bool { jobs, err := jobsIn(w.rdb, w.ns); return err == nil && len(jobs) == 0 })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	twice, phantom, unexplained := 0, 0, 0

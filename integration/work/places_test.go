@@ -9,6 +9,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // stored is a job where it lies in Redis.
@@ -22,7 +23,7 @@ type stored struct {
 func (w *world) jobs(namespace string) []stored {
 	w.Helper()
 	all, err := jobsIn(w.rdb, namespace)
-	w.must(err)
+	w.Must(err)
 	return all
 }
 
@@ -88,7 +89,7 @@ func (w *world) find(id string) stored {
 
 func (w *world) awaitPlace(id, place string) {
 	w.Helper()
-	w.eventually(id+" is "+place, func() bool { return w.find(id).place == place })
+	w.Eventually(id+" is "+place, func() bool { return w.find(id).place == place })
 }
 
 // waiting are the arguments of the jobs of test.work that wait in a queue, the next one first.
@@ -96,9 +97,9 @@ func (w *world) waiting(queue string) []string {
 	w.Helper()
 	var args []string
 	for _, s := range w.jobs(workexec.Namespace(w.ns, queue)) {
-		if s.place == "waiting" && s.Name == task.Name() {
+		if s.place == "waiting" && s.Name == trial.Task.Name() {
 			payload, err := workexec.Payload(&s.Job)
-			w.must(err)
+			w.Must(err)
 			args = append(args, strings.Trim(string(payload), `"`))
 		}
 	}

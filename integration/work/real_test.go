@@ -14,6 +14,7 @@ import (
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 func TestOnRedis(t *testing.T) {
@@ -51,13 +52,13 @@ func largestPayload(w *world) {
 		done <- struct{}{}
 		return nil
 	}))
-	w.must(err)
+	w.Must(err)
 	w.serveOn(w.pool("", 1), reg)
 	for id, text := range texts {
 		in, err := large.Intent([]byte(`"`+text+`"`), core.ID(id))
-		w.must(err)
-		w.want("accepted", in)
-		receive(w, done)
+		w.Must(err)
+		w.Want("accepted", in)
+		trial.Receive(w.Trial, done)
 	}
 }
 
@@ -65,16 +66,16 @@ func largestPayload(w *world) {
 func fullRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
 	w := setup(t, plain(t, server.Addr()), "full", workexec.Options{})
-	w.want("accepted", w.intent("before"))
+	w.Want("accepted", w.Intent("before"))
 	config := func(value string) {
 		conn := w.rdb.Get()
 		defer conn.Close()
 		_, err := conn.Do("CONFIG", "SET", "maxmemory", value)
-		w.must(err)
+		w.Must(err)
 	}
 	config("1")
-	for _, intents := range [][]core.Intent{w.batch(0, 1), w.batch(0, 3), {w.intent("u", core.Unique("k"))}, {w.intent("d", core.Delay(time.Hour))}} {
-		if got, err := w.states(intents...); strings.Count(got, "not sent") != len(intents) || !strings.Contains(err.Error(), "OOM") {
+	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 3), {w.Intent("u", core.Unique("k"))}, {w.Intent("d", core.Delay(time.Hour))}} {
+		if got, err := w.States(intents...); strings.Count(got, "not sent") != len(intents) || !strings.Contains(err.Error(), "OOM") {
 			t.Errorf("%s: %v", got, err)
 		}
 	}
@@ -82,7 +83,7 @@ func fullRedis(t *testing.T) {
 	if n := len(w.jobs(w.ns)); n != 1 {
 		t.Errorf("%d jobs are stored, want 1", n)
 	}
-	w.want("accepted", w.intent("u", core.Unique("k")))
+	w.Want("accepted", w.Intent("u", core.Unique("k")))
 }
 
 func TestConformanceOnRedis(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
 
 // whatIsStored looks with the library's own eyes at what each option has become.
@@ -21,7 +22,7 @@ func whatIsStored(w *world) {
 	envelope := func(s stored) core.Envelope {
 		text, _ := s.Args["airlock"].(string)
 		e, err := core.DecodeEnvelope([]byte(text))
-		w.must(err)
+		w.Must(err)
 		return e
 	}
 	for name, tc := range map[string]struct {
@@ -30,7 +31,7 @@ func whatIsStored(w *world) {
 		ok    func(stored) bool
 	}{
 		"no option": {nil, "", func(s stored) bool {
-			return s.place == "waiting" && len(s.Args) == 1 && time.Since(time.Unix(s.EnqueuedAt, 0)) < patience
+			return s.place == "waiting" && len(s.Args) == 1 && time.Since(time.Unix(s.EnqueuedAt, 0)) < trial.Patience
 		}},
 		"queue":         {[]core.Option{core.Queue("mail")}, "mail", func(s stored) bool { return s.place == "waiting" && len(s.Args) == 1 }},
 		"default queue": {[]core.Option{core.Queue("default")}, "", func(s stored) bool { return s.place == "waiting" }},
@@ -45,9 +46,9 @@ func whatIsStored(w *world) {
 		"a backoff":  {[]core.Option{core.Backoff(core.Fixed(1))}, "", func(s stored) bool { return envelope(s).Backoff == core.Fixed(1) }},
 		"unique":     {[]core.Option{core.Unique("k")}, "", func(s stored) bool { return envelope(s).Unique == "k" && !s.Unique }},
 	} {
-		for mode, before := range map[string][]core.Intent{"alone": nil, "in a batch": {w.intent("before")}} {
-			in := w.intent("a", tc.opts...)
-			if err := w.exec.Execute(w.ctx, append(before, in)...); err != nil && !errors.Is(err, core.ErrDuplicate) {
+		for mode, before := range map[string][]core.Intent{"alone": nil, "in a batch": {w.Intent("before")}} {
+			in := w.Intent("a", tc.opts...)
+			if err := w.exec.Execute(w.Ctx, append(before, in)...); err != nil && !errors.Is(err, core.ErrDuplicate) {
 				w.Errorf("%s, %s: %v", name, mode, err)
 				continue
 			}
@@ -78,14 +79,14 @@ var hard = map[string]any{
 func exactArguments(w *world) {
 	hardTask := core.DeclareTask[json.RawMessage]("test.hard", core.Backoff(core.Fixed(time.Millisecond)), soon)
 	in, err := hardTask.Intent(must(json.Marshal(hard)))
-	w.must(err)
+	w.Must(err)
 	binary, err := core.DeclareTask[[]byte]("test.binary").Codec(core.Raw).Intent([]byte("\x00\xff/\\"), soon)
-	w.must(err)
+	w.Must(err)
 	got := make(chan string, 10)
 	reg, err := core.NewRegistry(core.Handle(hardTask, func(ctx context.Context, payload json.RawMessage) error {
 		got <- string(payload)
 		if job, _ := core.JobFrom(ctx); job.Attempt < 3 {
-			return errDeclined
+			return trial.ErrDeclined
 		}
 		return nil
 	}), core.Handle(core.DeclareTask[[]byte]("test.binary").Codec(core.Raw), func(_ context.Context, payload []byte) error {
@@ -95,8 +96,8 @@ func exactArguments(w *world) {
 		got <- ""
 		return nil
 	}))
-	w.must(err)
-	w.want("accepted, accepted", in, binary)
+	w.Must(err)
+	w.Want("accepted, accepted", in, binary)
 	w.serveOn(w.pool("", 2), reg)
 	for attempts := 0; attempts < 3; {
 		select {
@@ -107,7 +108,7 @@ func exactArguments(w *world) {
 			if attempts++; payload != string(in.Payload()) {
 				w.Errorf("attempt %d has %s\nwant %s", attempts, payload, in.Payload())
 			}
-		case <-w.ctx.Done():
+		case <-w.Ctx.Done():
 			w.Fatal("the job did not run three times")
 		}
 	}
@@ -117,13 +118,13 @@ func exactArguments(w *world) {
 	// The library by itself, as a witness that there is something to be exact about.
 	alone := setup(w.T, w.rdb, w.ns+"-native", workexec.Options{})
 	_, err = work.NewEnqueuer(alone.ns, w.rdb).EnqueueIn("test.native", 0, work.Q{"id": 9007199254740993, "none": []int{}})
-	w.must(err)
+	w.Must(err)
 	native := make(chan string, 1)
 	alone.serveNative("test.native", func(job *work.Job) error {
 		native <- string(must(json.Marshal(job.Args)))
 		return nil
 	})
-	if args := receive(w, native); args != `{"id":9007199254741000,"none":{}}` {
+	if args := trial.Receive(w.Trial, native); args != `{"id":9007199254741000,"none":{}}` {
 		w.Errorf("Redis no longer damages what it is told: %s", args)
 	}
 }
@@ -152,23 +153,23 @@ func plainArguments(w *world) {
 	})
 	for _, opts := range [][]core.Option{nil, {soon}, {core.Header("H", "v"), soon}} {
 		in, err := orders.Intent(order{UserID: 12345678901234, Note: "a/b <é>"}, opts...)
-		w.must(err)
-		w.want("accepted", in)
-		if got := receive(w, native); got != `12345678901234 a/b <é> <nil> <nil> <nil> {12345678901234 a/b <é> []}` {
+		w.Must(err)
+		w.Want("accepted", in)
+		if got := trial.Receive(w.Trial, native); got != `12345678901234 a/b <é> <nil> <nil> <nil> {12345678901234 a/b <é> []}` {
 			w.Errorf("%v: the native handler has %s", opts, got)
 		}
 	}
 	damaged, err := orders.Intent(order{UserID: 1<<53 + 1})
-	w.must(err)
-	if got, err := w.states(w.intent("beside"), damaged); got != "not sent, rejected" || !errors.Is(err, core.ErrNotSent) {
+	w.Must(err)
+	if got, err := w.States(w.Intent("beside"), damaged); got != "not sent, rejected" || !errors.Is(err, core.ErrNotSent) {
 		w.Errorf("%s: %v", got, err)
 	}
-	if err := w.exec.Execute(w.ctx, damaged); !errors.Is(err, core.ErrInvalid) || strings.Contains(err.Error(), "9007199254740993") {
+	if err := w.exec.Execute(w.Ctx, damaged); !errors.Is(err, core.ErrInvalid) || strings.Contains(err.Error(), "9007199254740993") {
 		w.Errorf("%v", err)
 	}
-	w.serve(succeed) // what is no object travels as ever
-	w.want("accepted", w.intent("no object", soon))
-	if r := w.await(1)[0]; r.arg != "no object" {
+	w.serve(trial.Succeed) // what is no object travels as ever
+	w.Want("accepted", w.Intent("no object", soon))
+	if r := w.Await(1)[0]; r.Arg != "no object" {
 		w.Errorf("%+v", r)
 	}
 }
@@ -178,9 +179,9 @@ func clientSees(w *world) {
 	w.serve(func(_ context.Context, arg string) error {
 		switch arg {
 		case "dead":
-			return core.Permanent(errDeclined)
+			return core.Permanent(trial.ErrDeclined)
 		case "retry":
-			return errDeclined
+			return trial.ErrDeclined
 		}
 		return nil
 	})
@@ -190,7 +191,7 @@ func clientSees(w *world) {
 		if place == "scheduled" {
 			opts = append(opts, core.Delay(time.Hour))
 		}
-		w.want("accepted", w.intent(place, opts...))
+		w.Want("accepted", w.Intent(place, opts...))
 		w.awaitPlace(id, place)
 	}
 	client := work.NewClient(w.ns, w.rdb)
@@ -204,27 +205,27 @@ func clientSees(w *world) {
 		}
 	}
 	scheduled, n, err := client.ScheduledJobs(1)
-	w.must(err)
+	w.Must(err)
 	check("scheduled", scheduled[0].Job, scheduled[0].RunAt)
 	retried, m, err := client.RetryJobs(1)
-	w.must(err)
+	w.Must(err)
 	check("retry", retried[0].Job, retried[0].RetryAt)
 	dead, k, err := client.DeadJobs(1)
-	w.must(err)
+	w.Must(err)
 	check("dead", dead[0].Job, dead[0].DiedAt)
 	if n != 1 || m != 1 || k != 1 {
 		w.Errorf("%d scheduled, %d retried, %d dead", n, m, k)
 	}
-	w.want("accepted", w.intent("waits", core.Queue("mail")))
+	w.Want("accepted", w.Intent("waits", core.Queue("mail")))
 	queues, err := work.NewClient(workexec.Namespace(w.ns, "mail"), w.rdb).Queues()
-	w.must(err)
+	w.Must(err)
 	if len(queues) != 1 || queues[0].JobName != "test.work" || queues[0].Count != 1 {
 		w.Errorf("queues %+v", queues)
 	}
 	// A person tries the dead job again: it starts anew, with all of its attempts.
-	w.must(client.RetryDeadJob(dead[0].DiedAt, "job-dead"))
-	runs := w.await(3)
-	if last := runs[2]; last.arg != "dead" || last.job.Attempt != 1 || !slices.ContainsFunc(runs[:2], func(r run) bool { return r.arg == "retry" }) {
+	w.Must(client.RetryDeadJob(dead[0].DiedAt, "job-dead"))
+	runs := w.Await(3)
+	if last := runs[2]; last.Arg != "dead" || last.Job.Attempt != 1 || !slices.ContainsFunc(runs[:2], func(r trial.Run) bool { return r.Arg == "retry" }) {
 		w.Errorf("runs %+v", runs)
 	}
 }

@@ -4,47 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
-	"time"
 
 	"github.com/gocraft/work"
 
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/integration/trial"
 )
-
-func panics(w *world) {
-	w.serve(func(ctx context.Context, arg string) error {
-		if job, _ := core.JobFrom(ctx); job.Attempt == 1 {
-			switch arg {
-			case "panic":
-				panic("kaboom")
-			case "goexit":
-				runtime.Goexit()
-			case "nilpointer":
-				return (*brokenError)(nil)
-			}
-		}
-		return nil
-	})
-	for _, arg := range []string{"panic", "goexit", "nilpointer"} {
-		w.want("accepted", w.intent(arg, core.ID(arg), core.MaxAttempts(2), core.Backoff(core.Fixed(time.Millisecond))))
-		w.awaitPlace(arg, "gone")
-	}
-	if n := len(w.await(6)); n != 6 {
-		w.Errorf("%d runs, want 6", n)
-	}
-}
-
-// brokenError panics when asked for its text on a nil pointer.
-type brokenError struct{ text string }
-
-func (e *brokenError) Error() string { return e.text }
 
 func errorsThatAreNotUTF8(w *world) {
 	w.serve(func(context.Context, string) error { return errors.New("caf\xe9") })
-	w.want("accepted", w.intent("", core.ID("x"), core.MaxAttempts(1)))
+	w.Want("accepted", w.Intent("", core.ID("x"), core.MaxAttempts(1)))
 	w.awaitPlace("x", "dead")
 	if s := w.find("x"); s.LastErr != "caf\uFFFD" || s.Fails != 1<<30 {
 		w.Errorf("stored %+v", s)
@@ -52,7 +23,7 @@ func errorsThatAreNotUTF8(w *world) {
 }
 
 func poisonIsDead(w *world) {
-	w.serve(succeed)
+	w.serve(trial.Succeed)
 	for id, args := range map[string]string{
 		"payload": `{"airlock_payload":"{not JSON"}`, "base64": `{"airlock_base64":"!"}`, "plain": `{"a":5}`, "null": `5`,
 		"envelope": `{"airlock":"{not JSON","airlock_payload":"\"a\""}`, "version": `{"airlock":"{\"v\":99}","airlock_payload":"\"a\""}`,
@@ -68,8 +39,8 @@ func poisonIsDead(w *world) {
 			w.Errorf("%s: %+v", id, s)
 		}
 	}
-	w.want("accepted", w.intent("good"))
-	if runs := w.await(1); len(runs) != 1 || runs[0].arg != "good" {
+	w.Want("accepted", w.Intent("good"))
+	if runs := w.Await(1); len(runs) != 1 || runs[0].Arg != "good" {
 		w.Errorf("runs %+v", runs)
 	}
 }
@@ -81,8 +52,8 @@ func nativeHandlerWorksOurJob(w *world) {
 		got <- fmt.Sprint(job.Name, " ", string(payload), " ", err, " ", job.ID, " ", job.ArgString("airlock_payload"), " ", job.ArgError())
 		return nil
 	})
-	w.want("accepted", w.intent("a", core.ID("x"), core.Header("Trace", "t1")))
-	if job := receive(w, got); job != `test.work "a" <nil> x "a" <nil>` {
+	w.Want("accepted", w.Intent("a", core.ID("x"), core.Header("Trace", "t1")))
+	if job := trial.Receive(w.Trial, got); job != `test.work "a" <nil> x "a" <nil>` {
 		w.Errorf("the native handler got %s", job)
 	}
 	w.awaitPlace("x", "gone")
@@ -102,24 +73,24 @@ func nativeProducerFeedsOurHandler(w *world) {
 		got <- o
 		return nil
 	}))
-	w.must(err)
+	w.Must(err)
 	w.serveOn(w.pool("mail", 1), reg)
 	native := work.NewEnqueuer(workexec.Namespace(w.ns, "mail"), w.rdb)
 	_, err = native.Enqueue("test.order", work.Q{"id": 9007199254740993})
-	w.must(err)
-	if o := receive(w, got); o.ID != 9007199254740993 {
+	w.Must(err)
+	if o := trial.Receive(w.Trial, got); o.ID != 9007199254740993 {
 		w.Errorf("order %d: the library's float64 has come through", o.ID)
 	}
 	job, err := native.EnqueueUnique("test.order", work.Q{"id": 7})
-	w.must(err)
-	if o := receive(w, got); job == nil || o.ID != 7 {
+	w.Must(err)
+	if o := trial.Receive(w.Trial, got); job == nil || o.ID != 7 {
 		w.Errorf("order %d", o.ID)
 	}
 }
 
 // nativeJobsKeepTheLibrarysLimit is about a job of a native producer whose handler is ours.
 func nativeJobsKeepTheLibrarysLimit(w *world) {
-	w.serve(func(context.Context, string) error { return errDeclined })
+	w.serve(func(context.Context, string) error { return trial.ErrDeclined })
 	for fails := range 4 {
 		id := fmt.Sprint("native-", fails)
 		w.do("LPUSH", "jobs:test.work", fmt.Sprintf(`{"name":"test.work","id":%q,"t":1,"args":{"airlock_payload":"\"a\""},"fails":%d}`, id, fails))
@@ -142,16 +113,16 @@ func nativeHandlersBesideOurs(w *world) {
 	pool := w.pool("", 2)
 	pool.Job("test.native", func(job *work.Job) error {
 		native <- job.ID
-		return errDeclined
+		return trial.ErrDeclined
 	})
-	w.serveOn(pool, w.registry(succeed))
+	w.serveOn(pool, w.Registry(trial.Succeed))
 	job, err := work.NewEnqueuer(w.ns, w.rdb).Enqueue("test.native", nil)
-	w.must(err)
-	w.want("accepted", w.intent("ours"))
-	if got := receive(w, native); got != job.ID {
+	w.Must(err)
+	w.Want("accepted", w.Intent("ours"))
+	if got := trial.Receive(w.Trial, native); got != job.ID {
 		w.Errorf("the native handler got %s", got)
 	}
-	if runs := w.await(1); len(runs) != 1 || runs[0].arg != "ours" {
+	if runs := w.Await(1); len(runs) != 1 || runs[0].Arg != "ours" {
 		w.Errorf("runs %+v", runs)
 	}
 	w.awaitPlace(job.ID, "retry") // as the library says: 16 s and more
@@ -170,12 +141,12 @@ func middlewareThatRefusesIsAFailure(w *world) {
 	pool := work.NewWorkerPool(nothing{}, 1, w.ns, w.rdb)
 	pool.Middleware(func(job *work.Job, next work.NextMiddlewareFunc) error {
 		if job.Fails < 2 {
-			return errDeclined
+			return trial.ErrDeclined
 		}
 		return next()
 	})
-	w.serveOn(pool, w.registry(succeed))
-	w.want("accepted", w.intent("", core.ID("x"), core.MaxAttempts(1)))
+	w.serveOn(pool, w.Registry(trial.Succeed))
+	w.Want("accepted", w.Intent("", core.ID("x"), core.MaxAttempts(1)))
 	w.awaitPlace("x", "retry")
 	s := w.find("x")
 	w.do("DEL", "retry")
