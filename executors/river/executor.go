@@ -18,7 +18,8 @@
 //	Backoff      in the metadata; our worker half's NextRetry reads it, to 1 ms
 //	Timeout      in the metadata; our worker half applies it, exact
 //	Deadline     in the metadata; our worker half applies it, exact
-//	ID           unique_key over all states, and in the metadata
+//	ID           unique_key over all states, a UUID's 16 bytes or a hash; and in
+//	             the metadata
 //	Unique       unique_key of task, queue and key, over the unfinished states
 //	Header       in the metadata
 //	Native       a function of *river.InsertOpts, for the rest: tags, pending …
