@@ -45,6 +45,7 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 	}
 	noop := core.NewTask("bench.noop", func(context.Context, []byte) error { wg.Done(); return nil }).Codec(core.Raw)
 	var intents []core.Intent
+	var handlers *core.Registry // intents of core.NewTask bring their own
 
 	antsPool, err := ants.NewPool(workers)
 	if err != nil {
@@ -55,20 +56,21 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 	var concPool *pool.Pool
 	var group *errgroup.Group
 
+	prepareIntents := func(n int) error {
+		intents = intents[:0]
+		for range n {
+			in, err := noop.Intent(nil)
+			if err != nil {
+				return err
+			}
+			intents = append(intents, in)
+		}
+		return prepare(n)
+	}
+
 	contenders := []Contender{
 		{
-			Name: "airlock pool",
-			Prepare: func(n int) error {
-				intents = intents[:0]
-				for range n {
-					in, err := noop.Intent(nil)
-					if err != nil {
-						return err
-					}
-					intents = append(intents, in)
-				}
-				return prepare(n)
-			},
+			Name: "airlock pool", Prepare: prepareIntents,
 			HandOver: func(int) error { return ours.Execute(ctx, intents...) },
 			Wait:     wait,
 		},
@@ -93,6 +95,15 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 		{Name: "pond", Prepare: prepare, Wait: wait, HandOver: func(n int) error {
 			for range n {
 				if err := pondPool.Go(task); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{Name: "pond, a func for each intent", Prepare: prepareIntents, Wait: wait, HandOver: func(int) error {
+			for _, in := range intents { // the caller's slice is not ours to keep
+				err := pondPool.Go(func() { handlers.Perform(ctx, in.Delivery()) })
+				if err != nil {
 					return err
 				}
 			}
