@@ -74,7 +74,7 @@ func harness(name string, open func(trial.Cleaner) connect, opts asynqexec.Optio
 	}
 }
 
-// cleanups is a trial.Cleaner for a function.
+// cleanups is a Cleaner for a function.
 type cleanups []func()
 
 func (c *cleanups) Cleanup(f func()) { *c = append(*c, f) }

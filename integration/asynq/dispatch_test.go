@@ -187,15 +187,7 @@ func sameIntentAgain(w *world) {
 }
 
 func doneContextSendsNothing(w *world) {
-	cause := errors.New("the shop has closed")
-	ctx, cancel := context.WithCancelCause(w.Ctx)
-	cancel(cause)
 	sent := w.count()
-	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
-		got, err := trial.StatesOf(ctx, w.exec.Execute, intents...)
-		if strings.Contains(got, "accepted") || strings.Contains(got, "unknown") || !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
-			w.Errorf("%s: %v", got, err)
-		}
-	}
+	trial.DoneContextIsRefused(w.Trial)
 	w.wantSent(sent, 0, 0)
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/goairlock/airlock/conformance/faultproxy"
@@ -146,35 +145,8 @@ func TestStoredThenRefusedIsNeverNotSent(t *testing.T) {
 
 func TestCancellingReturnsAtOnceAndLeavesNoGoroutine(t *testing.T) {
 	t.Parallel()
-	f := setupFaulty(t, -1)
-	closed := errors.New("the shop has closed")
-	many := f.Batch(1, 1501) // the second pipeline is never begun
-	for _, intents := range [][]core.Intent{f.Batch(0, 1), many} {
-		f.warm()
-		lost := f.proxy.Stats().LostReplyBytes
-		f.proxy.LoseReplies()
-		ctx, cancel := context.WithCancelCause(f.Ctx)
-		result := make(chan error, 1)
-		go func() { result <- f.exec.Execute(ctx, intents...) }()
-		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
-		cancel(closed)
-		err := <-result // the client itself waits for its ReadTimeout, which is the test's whole trial.Patience
-		if !errors.Is(err, context.Canceled) || !errors.Is(err, closed) || !errors.Is(err, core.ErrUnknownOutcome) {
-			t.Errorf("error %v", err)
-		}
-		for i, o := range core.OutcomesOf(err, intents) {
-			want := core.Unknown
-			if i >= 1000 {
-				want = core.NotSent
-			}
-			if o.State != want {
-				t.Fatalf("intent %d is %v, want %v", i, o.State, want)
-			}
-		}
-		f.Must(f.proxy.Heal())
-	}
-	f.warm()
-	f.Want("accepted", f.Intent("the connection is free again")) // PoolSize is 1: the goroutine has given it back
+	f := setupFaulty(t, -1) // PoolSize is 1: the goroutine must give it back
+	trial.CancellingReturnsAtOnce(f.Trial, f.proxy, f.warm)
 }
 
 func TestADeadlineEndsTheCall(t *testing.T) {
@@ -222,38 +194,11 @@ func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
 
 func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{
-		"OOM command not allowed when used memory > 'maxmemory'.":                        "not sent",
-		"READONLY You can't write against a read only replica.":                          "not sent",
-		"LOADING Redis is loading the dataset in memory":                                 "not sent",
-		"NOAUTH Authentication required.":                                                "not sent",
-		"ERR Error running script: WRONGTYPE in line 7":                                  "unknown",
-		"ERR unknown command 'EVALSHA', with args beginning with: 'abc' '2' 'my secret'": "unknown",
-	} {
-		t.Run(text[:5], func(t *testing.T) {
-			t.Parallel()
-			m := miniredis.RunT(t)
-			w := setup(t, plain(t, m.Addr()), nil)
-			w.Must(w.rdb.Ping(w.Ctx).Err())
-			m.Server().SetPreHook(func(p *server.Peer, cmd string, _ ...string) bool {
-				if !strings.HasPrefix(strings.ToUpper(cmd), "EVAL") {
-					return false
-				}
-				p.WriteError(text)
-				return true
-			})
-			for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
-				got, err := w.States(intents...)
-				if strings.Count(got, want) != len(intents) || strings.Contains(err.Error(), "secret") {
-					t.Errorf("%s, want %s: %v", got, want, err)
-				}
-				var re redis.Error
-				if !errors.As(err, &re) {
-					t.Errorf("Redis's own error is not to be found: %v", err)
-				}
-			}
-		})
-	}
+	trial.RefusalsAreTold[redis.Error](t, nil, func(t *testing.T, addr string) *trial.Trial {
+		w := setup(t, plain(t, addr), nil)
+		w.Must(w.rdb.Ping(w.Ctx).Err())
+		return w.Trial
+	})
 }
 
 func TestAClosedClientIsToldAsSuch(t *testing.T) {

@@ -86,7 +86,7 @@ func put(rdb *redis.Pool, namespace, name, message string) error {
 	return errors.Join(err, pushed)
 }
 
-// cleanups is a trial.Cleaner for a function.
+// cleanups is a Cleaner for a function.
 type cleanups []func()
 
 func (c *cleanups) Cleanup(f func()) { *c = append(*c, f) }
