@@ -177,6 +177,23 @@ local function listed(command, key, id)
 	end
 end
 
+-- pools are those that may have a job of a list in hand. One that has just been
+-- started, or whose sign of life is late, is not among the worker_pools, but in
+-- the lock_info, in which the library counts at the fetch itself.
+local function pools(ns, list)
+	local all = {}
+	for _, pool in ipairs(redis.call("SMEMBERS", ns .. "worker_pools")) do
+		all[pool] = true
+	end
+	local counts = redis.call("HGETALL", list .. ":lock_info")
+	for i = 1, #counts, 2 do
+		if tonumber(counts[i + 1]) > 0 then
+			all[counts[i]] = true
+		end
+	end
+	return all
+end
+
 local function unfinished(ns, lock)
 	local held = redis.call("HMGET", lock, "job", "name", "due")
 	local id, name, due = held[1], held[2], held[3]
@@ -184,7 +201,7 @@ local function unfinished(ns, lock)
 		return false
 	end
 	local list = ns .. "jobs:" .. name
-	for _, pool in ipairs(redis.call("SMEMBERS", ns .. "worker_pools")) do
+	for pool in pairs(pools(ns, list)) do
 		if among(redis.call("LRANGE", list .. ":" .. pool .. ":inprogress", 0, -1), id) then
 			return true
 		end

@@ -45,6 +45,7 @@ var everywhere = []struct {
 	{"Stop begins no further job", workexec.Options{}, stopBeginsNothing},
 	{"a unique key holds until its job has finished", workexec.Options{}, uniqueUntilFinished},
 	{"a unique key is leaked by no native worker and no deletion", workexec.Options{}, uniqueIsLeakedByNobody},
+	{"a unique key holds in a pool that nobody knows yet", workexec.Options{}, uniqueInYoungHands},
 	{"a unique key and an ID hold beside each other", workexec.Options{}, promise(trial.UniqueAndID)},
 	{"locks are released, of rewritten jobs too", workexec.Options{}, locksAreReleased},
 	{"one of many racing for a unique key wins", workexec.Options{}, promise(trial.UniqueRace)},

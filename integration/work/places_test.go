@@ -47,7 +47,11 @@ func jobsIn(rdb *redis.Pool, namespace string) (all []stored, err error) {
 	for _, name := range names {
 		list := namespace + ":jobs:" + name
 		lists := map[string]string{list: "waiting"}
-		for _, pool := range pools {
+		counted, err := redis.Strings(conn.Do("HKEYS", list+":lock_info")) // also of a pool that has given no sign of life yet
+		if err != nil {
+			return nil, err
+		}
+		for _, pool := range append(counted, pools...) {
 			lists[list+":"+pool+":inprogress"] = "running"
 		}
 		for key, place := range lists {

@@ -96,6 +96,22 @@ func uniqueIsLeakedByNobody(w *world) {
 	w.Want("accepted", w.Intent("g", key))
 }
 
+// uniqueInYoungHands is about a pool that has fetched a job before its first sign of life: only the count of the fetch tells of it.
+func uniqueInYoungHands(w *world) {
+	key := core.Unique("k")
+	w.Want("accepted", w.Intent("a", key, core.ID("a")))
+	const list, hands = "jobs:test.work", "jobs:test.work:young:inprogress"
+	w.do("RPOPLPUSH", list, w.ns+":"+hands)
+	w.do("HINCRBY", list+":lock_info", "young", 1)
+	if s := w.find("a"); s.place != "running" {
+		w.Fatalf("the job is %s", s.place)
+	}
+	w.Want("duplicate", w.Intent("b", key))
+	w.do("DEL", hands)
+	w.do("HINCRBY", list+":lock_info", "young", -1)
+	w.Want("accepted", w.Intent("c", key))
+}
+
 // uniqueAmongMany is about a look that must not take long.
 func uniqueAmongMany(w *world) {
 	key := core.Unique("k")
