@@ -219,7 +219,8 @@ func backoff(p *probe) {
 			gap, want := runs[i+1].Began.Sub(runs[i].Ended), policy.Wait(i+1)
 			most := want + claim.Granularity + p.slack()
 			if gap < want-p.h.Skew || gap > most {
-				p.fail(fmt.Sprintf("%v to %v between attempts %d and %d of %v", want, most, i+1, i+2, policy), "%v", gap)
+				p.fail(fmt.Sprintf("%v to %v between attempts %d and %d of %v", want, most, i+1, i+2, policy),
+					"%v between the runs as attempts %d and %d", gap, runs[i].Job.Attempt, runs[i+1].Job.Attempt)
 			}
 		}
 	}

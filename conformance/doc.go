@@ -5,9 +5,9 @@
 // [Run] is for an executor's own test, [Check] for programs. Both take a
 // [Harness], which says how to make the system under test. What a harness
 // cannot do is reported as not run, and never as passed; what is claimed to be
-// refused must be refused; and a check whose provocation did not bite is
-// inconclusive. The executors in the package mutants show that each check can
-// fail.
+// refused must be refused; and a check whose provocation did not bite, or that
+// failed while somebody set the clock, is inconclusive. The executors in the
+// package mutants show that each check can fail.
 //
 // # Variables
 //

@@ -122,10 +122,28 @@ func (p *probe) execute(parent context.Context) {
 	p.result.events = p.hist.all()
 	t := tally(p.result.events)
 	p.result.Evidence = &t
-	p.result.Millis = time.Since(p.hist.begin).Milliseconds()
+	now := time.Now()
+	p.result.Millis = now.Sub(p.hist.begin).Milliseconds()
 	if p.result.Verdict == Fail {
 		p.result.Why = p.check.why
+		p.result.excuse(clockSet(p.hist.begin, now))
 	}
+}
+
+// excuse makes a failure inconclusive if the clock was set while the check ran:
+// what was due at a time then came too early or too late.
+func (r *Result) excuse(set time.Duration) {
+	if r.Kind == Panicked || set.Abs() < 50*time.Millisecond {
+		return
+	}
+	r.Verdict, r.Reason = Inconclusive, fmt.Sprintf("the clock was set by %v meanwhile. Wanted %s, got %s", set, r.Want, r.Got)
+	r.Kind, r.Want, r.Got, r.Why = "", "", "", ""
+}
+
+// clockSet is by how much the wall clock was set between two readings, as it is
+// on a machine that was asleep or is a copy of one.
+func clockSet(begin, end time.Time) time.Duration {
+	return end.Round(0).Sub(begin.Round(0)) - end.Sub(begin) // Round takes the monotonic reading away
 }
 
 func (p *probe) cleanup(limit time.Duration) {

@@ -31,7 +31,7 @@ const (
 	RefusedAsDeclared Verdict = "refused-as-declared" // the option is refused, loudly, as the executor claims
 	NotApplicable     Verdict = "not-applicable"      // there is nothing here that could hold or break
 	NotRun            Verdict = "not-run"             // the harness lacks what the check needs
-	Inconclusive      Verdict = "inconclusive"        // it ran, but what it provokes did not happen
+	Inconclusive      Verdict = "inconclusive"        // it ran, but what it provokes did not happen, or the clock was set meanwhile
 	Waived            Verdict = "waived"              // it failed, and a waiver excuses it
 	Error             Verdict = "error"               // the harness or the suite broke
 )

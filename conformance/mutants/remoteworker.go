@@ -89,8 +89,8 @@ func (w *remoteWorker) slot() {
 		}
 		got, _, err := c.call(w.fetching, request{Op: "take", Space: w.space, Most: most})
 		if err != nil {
-			if w.bug.neverReconnects && !errors.Is(err, context.Canceled) {
-				return
+			if !errors.Is(err, context.Canceled) {
+				w.disturbed()
 			}
 			time.Sleep(ownBackoff)
 			continue
@@ -165,5 +165,16 @@ func (w *remoteWorker) renew(c *client, tags []int) (stop func()) {
 func (w *remoteWorker) say(c *client, req request) error {
 	req.Space = w.space
 	_, _, err := c.call(w.killed, req)
+	if err != nil {
+		w.disturbed()
+	}
 	return err
+}
+
+// disturbed is told of each error of a connection. The mutant that never connects
+// again stops as a whole: a slot that had no connection yet would not have noticed.
+func (w *remoteWorker) disturbed() {
+	if w.bug.neverReconnects {
+		w.stopping()
+	}
 }
