@@ -144,6 +144,7 @@ func TestIDsThatSucceededAreForgottenBeyondTheBound(t *testing.T) {
 	if got := states(pool.Execute(context.Background(), batch...), batch...); got != "accepted;duplicate;duplicate;" {
 		t.Errorf("got %s", got)
 	}
+	receive(t, over) // job-0 again
 	forgetful := newPool(t, &poolexec.Options{RememberIDs: -1, OnDone: func(core.Intent, core.Verdict) { over <- struct{}{} }})
 	for range 2 {
 		mustExecute(t, forgetful, batch[0])

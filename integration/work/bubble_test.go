@@ -63,6 +63,7 @@ func strandedJobsArePutBackMeanwhile(w *world) {
 	})
 	w.Want("accepted", w.Intent("long", core.ID("long")))
 	w.Await(1)
+	time.Sleep(time.Second) // the pool's first sign of life may come after its first job
 	ids, err := redis.Strings(w.do("SMEMBERS", "worker_pools"), nil)
 	w.Must(err)
 	w.do("LPUSH", "jobs:test.work:"+ids[0]+":inprogress", `{"name":"test.work","id":"x","t":1,"args":{"airlock_payload":"\"a\""}}`)
