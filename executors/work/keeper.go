@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gocraft/work"
@@ -58,8 +59,8 @@ func (w *Worker) tidy() {
 	conn := w.conn()
 	defer conn.Close()
 	for name := range w.in.names {
-		w.report("put stranded jobs back", w.inHand(conn, name, func(message string) error {
-			return w.release(conn, name, message)
+		w.report("put stranded jobs back", w.inHand(conn, name, w.in.id, func(message string) error {
+			return w.release(conn, name, w.in.id, message)
 		}))
 	}
 }
@@ -142,31 +143,46 @@ func (w *Worker) reviveOne(conn redis.Conn, text string) error {
 	return err
 }
 
-// putBack puts back what is in the pool's hands and has not run for a while. idle
-// says since when, by name and message.
+// putBack puts back what has not run for a while though it has been fetched, by this
+// pool, or by one that has given no sign of life since: nobody would find that one
+// dead. idle says since when, by pool, name and message.
 func (w *Worker) putBack(idle map[string]time.Time, now time.Time) error {
 	conn := w.conn()
 	defer conn.Close()
+	known, err := redis.Strings(conn.Do("SMEMBERS", w.in.namespace+"worker_pools"))
+	if err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for name := range w.names {
-		err := w.inHand(conn, name, func(text string) error {
-			var m message
-			_ = json.Unmarshal([]byte(text), &m) // what is no job has no ID that runs
-			key := name + " " + text
-			since, ok := idle[key]
-			switch {
-			case w.runsHere(m.ID):
-			case !ok:
-				idle[key], seen[key] = now, true
-			case now.Sub(since) < strandedAfter:
-				seen[key] = true
-			default:
-				return w.release(conn, name, text)
-			}
-			return nil
-		})
+		fetchers, err := redis.IntMap(conn.Do("HGETALL", w.in.namespace+"jobs:"+name+":lock_info"))
 		if err != nil {
 			return err
+		}
+		fetchers[w.in.id] = 0
+		for pool := range fetchers {
+			if pool != w.in.id && slices.Contains(known, pool) {
+				continue
+			}
+			err := w.inHand(conn, name, pool, func(text string) error {
+				var m message
+				_ = json.Unmarshal([]byte(text), &m) // what is no job has no ID that runs
+				key := pool + " " + name + " " + text
+				since, ok := idle[key]
+				switch {
+				case pool == w.in.id && w.runsHere(m.ID):
+				case !ok:
+					idle[key], seen[key] = now, true
+				case now.Sub(since) < strandedAfter:
+					seen[key] = true
+				default:
+					return w.release(conn, name, pool, text)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
 		}
 	}
 	for key := range idle {
@@ -183,29 +199,29 @@ func (w *Worker) runsHere(id string) bool {
 	return w.running[id] > 0
 }
 
-// inHand calls fn for each message of the name that this pool has fetched.
-func (w *Worker) inHand(conn redis.Conn, name string, fn func(message string) error) error {
-	messages, err := redis.Strings(conn.Do("LRANGE", w.inProgress(name), 0, -1))
+// inHand calls fn for each message of the name that a pool has fetched.
+func (w *Worker) inHand(conn redis.Conn, name, pool string, fn func(message string) error) error {
+	messages, err := redis.Strings(conn.Do("LRANGE", w.inProgress(name, pool), 0, -1))
 	for i := 0; err == nil && i < len(messages); i++ {
 		err = fn(messages[i])
 	}
 	return err
 }
 
-func (w *Worker) inProgress(name string) string {
-	return w.in.namespace + "jobs:" + name + ":" + w.in.id + ":inprogress"
+func (w *Worker) inProgress(name, pool string) string {
+	return w.in.namespace + "jobs:" + name + ":" + pool + ":inprogress"
 }
 
-// release gives a job out of the pool's hands, to be the next one to run, or among
+// release gives a job out of a pool's hands, to be the next one to run, or among
 // the dead if it is none.
-func (w *Worker) release(conn redis.Conn, name, text string) error {
+func (w *Worker) release(conn redis.Conn, name, pool, text string) error {
 	list, what, buried := w.in.namespace+"jobs:"+name, "job put back, no worker has run it", []byte(nil)
 	var job work.Job
 	if json.Unmarshal([]byte(text), &job) != nil {
 		what, buried = "message is dead, it is no job", grave(name, text)
 	}
-	moved, err := redis.Int(releaseScript.Do(conn, w.inProgress(name), list, list+":lock", list+":lock_info", w.in.namespace+"dead",
-		text, w.in.id, buried, time.Now().Unix()))
+	moved, err := redis.Int(releaseScript.Do(conn, w.inProgress(name, pool), list, list+":lock", list+":lock_info", w.in.namespace+"dead",
+		text, pool, buried, time.Now().Unix()))
 	if err == nil && moved == 1 {
 		w.log.LogAttrs(context.Background(), slog.LevelWarn, "airlock: work: "+what, slog.String("job", job.ID), slog.String("name", name))
 	}

@@ -52,7 +52,9 @@ type WorkerOptions struct {
 //     was lost, is put back when nobody has run it for half a minute, at the
 //     latest by Stop. The library itself keeps such a job from running until this
 //     process crashes, and for ever if the pool is stopped in good order.
-//     Middleware should not take that long before it calls next.
+//     Middleware should not take that long before it calls next. So is a job of a
+//     pool that died before its first sign of life: the library never finds that
+//     one dead.
 //   - A message that is no job is put among the dead then, in a form that the
 //     library's tools can show.
 type Worker struct {

@@ -21,6 +21,7 @@ var inBubbles = []struct {
 	check     func(*world)
 }{
 	{"a job that nobody has got is put back meanwhile", strandedJobsArePutBackMeanwhile},
+	{"a job of a pool that died unknown is put back", jobsOfUnknownPoolsArePutBack},
 	{"a long delay, backoff and snooze", longWaits},
 	{"the library's own schedule", librarysSchedule},
 	{"a lock lives for a week longer than its job waits", locksLiveLong},
@@ -73,6 +74,33 @@ func strandedJobsArePutBackMeanwhile(w *world) {
 	w.awaitPlace("x", "gone")
 	if w.find("long").place != "running" {
 		w.Error("a job that runs was put back")
+	}
+}
+
+// jobsOfUnknownPoolsArePutBack has a pool that was killed between its first fetch and its first sign of life, and one whose
+// sign of life is only late.
+func jobsOfUnknownPoolsArePutBack(w *world) {
+	w.serve(trial.Succeed)
+	for _, id := range []string{"killed", "late"} {
+		w.do("LPUSH", "jobs:test.work:"+id+":inprogress", `{"name":"test.work","id":"of-`+id+`","t":1,"args":{"airlock_payload":"\"a\""}}`)
+		w.do("HSET", "jobs:test.work:lock_info", id, 1)
+		w.do("INCR", "jobs:test.work:lock")
+	}
+	time.Sleep(20 * time.Second)
+	if n := len(w.Await(0)); n != 0 {
+		w.Errorf("%d jobs ran, of pools that may yet be alive", n)
+	}
+	w.do("SADD", "worker_pools", "late")
+	w.do("HSET", "worker_pools:late", "heartbeat_at", time.Now().Unix())
+	time.Sleep(2 * time.Minute)
+	if runs := w.Await(0); len(runs) != 1 || runs[0].Job.ID != "of-killed" {
+		w.Errorf("%+v, want one run of the job of the pool that was killed", runs)
+	}
+	if place := w.find("of-late").place; place != "running" {
+		w.Errorf("the other pool's job is %s", place)
+	}
+	if n, err := redis.Int(w.do("GET", "jobs:test.work:lock"), nil); n != 1 || err != nil {
+		w.Errorf("%d jobs are counted as running, %v", n, err)
 	}
 }
 
