@@ -239,8 +239,14 @@ func TestStopInTheMiddleAccountsForEveryIntent(t *testing.T) {
 			if p := (*poolexec.StopError)(nil); errors.As(err, &p) {
 				left = *p
 			}
-			if len(left.Running) > 0 {
-				t.Errorf("%d still running", len(left.Running))
+			// On a busy machine a handler may not get to its end in time. It is told as running, and ends later.
+			for until := time.Now().Add(patience); len(left.Running) > 0 && time.Now().Before(until); time.Sleep(time.Millisecond) {
+				if ran.Load()+int64(len(left.Waiting)) == accepted.Load() {
+					break
+				}
+			}
+			if n := len(left.Running); n > opts.Workers {
+				t.Errorf("%d still running on %d workers", n, opts.Workers)
 			}
 			if got, want := ran.Load()+int64(len(left.Waiting)), accepted.Load(); got != want {
 				t.Errorf("%d ran and %d are left, want %d accepted", ran.Load(), len(left.Waiting), want)
