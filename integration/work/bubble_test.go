@@ -86,6 +86,7 @@ func jobsOfUnknownPoolsArePutBack(w *world) {
 		w.do("HSET", "jobs:test.work:lock_info", id, 1)
 		w.do("INCR", "jobs:test.work:lock")
 	}
+	w.do("HSET", "jobs:test.work:lock_info", "stopped", 0)
 	time.Sleep(20 * time.Second)
 	if n := len(w.Await(0)); n != 0 {
 		w.Errorf("%d jobs ran, of pools that may yet be alive", n)
@@ -101,6 +102,11 @@ func jobsOfUnknownPoolsArePutBack(w *world) {
 	}
 	if n, err := redis.Int(w.do("GET", "jobs:test.work:lock"), nil); n != 1 || err != nil {
 		w.Errorf("%d jobs are counted as running, %v", n, err)
+	}
+	counts, err := redis.IntMap(w.do("HGETALL", "jobs:test.work:lock_info"), nil)
+	w.Must(err)
+	if _, stays := counts["stopped"]; stays || counts["late"] != 1 {
+		w.Errorf("the pools' counts are %v", counts)
 	}
 }
 
