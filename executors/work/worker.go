@@ -55,6 +55,8 @@ type WorkerOptions struct {
 //     Middleware should not take that long before it calls next. So is a job of a
 //     pool that died before its first sign of life: the library never finds that
 //     one dead.
+//   - What the library keeps for ever in Redis of each pool that was stopped, a
+//     count of zero for each name, is removed.
 //   - A message that is no job is put among the dead then, in a form that the
 //     library's tools can show.
 type Worker struct {
