@@ -52,13 +52,13 @@ type WorkerOptions struct {
 //     was lost, is put back when nobody has run it for half a minute, at the
 //     latest by Stop. The library itself keeps such a job from running until this
 //     process crashes, and for ever if the pool is stopped in good order.
-//     Middleware should not take that long before it calls next. So is a job of a
-//     pool that died before its first sign of life: the library never finds that
-//     one dead.
-//   - What the library keeps for ever in Redis of each pool that was stopped, a
-//     count of zero for each name, is removed.
+//     Middleware should not take that long before it calls next.
+//   - A job of a pool that died before its first sign of life is put back as well:
+//     the library never finds that pool dead.
 //   - A message that is no job is put among the dead then, in a form that the
 //     library's tools can show.
+//   - A count of zero, which the library keeps for ever of each pool that was
+//     stopped, is removed.
 type Worker struct {
 	pool  *work.WorkerPool
 	in    insides
