@@ -88,7 +88,7 @@ func fullRedis(t *testing.T) {
 
 func TestConformanceOnRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Persistent: true})
-	h := harness("work", server.Addr(), workexec.Options{})
+	h := harness("work", oneRedis(server.Addr()), workexec.Options{})
 	h.Restart = func(context.Context) error { return server.Restart() }
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
 		lines := servers.NewLines(t, s, server.Addr())
@@ -102,5 +102,5 @@ func TestConformanceOnRedis(t *testing.T) {
 func TestConformanceOnRedisWithLanesAndPlainArgs(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
 	opts := workexec.Options{Lanes: true, PlainArgs: true, IDWindow: 10 * time.Second}
-	conformance.Run(t, harness("work-lanes-plain", server.Addr(), opts))
+	conformance.Run(t, harness("work-lanes-plain", oneRedis(server.Addr()), opts))
 }
