@@ -52,6 +52,8 @@ func judge(ctx context.Context, err error) (core.State, error) {
 		return core.Unknown, wrap(err)
 	case dataRefused(err):
 		return core.Rejected, fmt.Errorf("airlock: river: %w: %w", core.ErrInvalid, err)
+	case away(err):
+		return core.NotSent, fmt.Errorf("airlock: river: %w: %w", core.ErrUnavailable, err)
 	case sqlState(err, 2) != "" || sqliteCode(err) != 0 || unsent(err):
 		return core.NotSent, wrap(err) // answered, and nothing is stored without a COMMIT
 	case at == beginning && !isNetwork(err):
@@ -135,6 +137,16 @@ func dataRefused(err error) bool {
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// away reports that the server is not there for now: its connection broke before
+// anything was written, or it says so itself.
+func away(err error) bool {
+	switch sqlState(err, 5) {
+	case "57P01", "57P02", "57P03", "53300": // shut down, crashed, starting, no connection left
+		return true
+	}
+	return unsent(err) && isNetwork(err)
 }
 
 // unsent reports what pgx knows: that nothing was written.

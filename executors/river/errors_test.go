@@ -26,6 +26,7 @@ func (e sqliteFailure) Code() int     { return int(e) }
 
 type unwritten struct{ error }
 
+func (u unwritten) Unwrap() error   { return u.error }
 func (unwritten) SafeToRetry() bool { return true }
 
 func TestErrorsAreTheStatesTheyMean(t *testing.T) {
@@ -40,16 +41,19 @@ func TestErrorsAreTheStatesTheyMean(t *testing.T) {
 		is   error
 	}{
 		{begin(dial), core.NotSent, core.ErrUnavailable},
-		{begin(pgError("57P03")), core.NotSent, nil},
+		{begin(pgError("57P03")), core.NotSent, core.ErrUnavailable},
+		{begin(pgError("53300")), core.NotSent, core.ErrUnavailable},
+		{begin(unwritten{&net.OpError{Op: "write", Err: errors.New("reset")}}), core.NotSent, core.ErrUnavailable},
+		{begin(unwritten{errors.New("a lock of the driver's")}), core.NotSent, nil},
 		{begin(errors.New("closed pool")), core.NotSent, nil},
 		{begin(read), core.Unknown, nil},
 		{begin(io.ErrUnexpectedEOF), core.Unknown, nil},
-		{begin(unwritten{io.EOF}), core.NotSent, nil},
+		{begin(unwritten{io.EOF}), core.NotSent, core.ErrUnavailable},
 		{pgError("22P05"), core.Rejected, core.ErrInvalid},
 		{pgError("23514"), core.Rejected, core.ErrInvalid},
 		{pgError("40P01"), core.NotSent, nil},
 		{pgError("42P01"), core.NotSent, nil},
-		{pgError("57P01"), core.NotSent, nil},
+		{pgError("57P01"), core.NotSent, core.ErrUnavailable},
 		{read, core.Unknown, nil},
 		{errors.New("somebody's hook"), core.Unknown, nil},
 		{commit(pgError("40001")), core.NotSent, nil},

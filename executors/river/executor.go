@@ -57,9 +57,11 @@
 //
 // # Errors
 //
-// A connection that could not be made is [core.ErrUnavailable]. A statement that
-// the database refused is NotSent, or Rejected if its data were at fault. A
-// COMMIT without an answer, and any other broken connection, is Unknown. In a
+// A connection that could not be made, or broke before anything was written, is
+// [core.ErrUnavailable], as is a server that is shutting down, starting, or out of
+// connections. A statement that the database refused is NotSent, or Rejected if
+// its data were at fault. A COMMIT without an answer, and any other broken
+// connection, is Unknown. In a
 // transaction of the caller's every error other than a refusal leaves that
 // transaction to be rolled back. The database's own error stays reachable.
 //
