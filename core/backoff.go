@@ -4,8 +4,8 @@ import "time"
 
 // BackoffPolicy says how long to wait before a failed job runs again: First
 // after the first attempt, twice as long after each further one, never more
-// than Max. It is made by [Fixed] or [Exponential] and given with [Backoff].
-// The zero value means that none was given: the backend's own schedule holds.
+// than Max. [Fixed] and [Exponential] make a policy, and the option [Backoff]
+// sets it. The zero value is no policy: the backend's own schedule applies.
 type BackoffPolicy struct {
 	First time.Duration // the wait after the first attempt
 	Max   time.Duration // the longest wait
@@ -15,9 +15,9 @@ type BackoffPolicy struct {
 func Fixed(wait time.Duration) BackoffPolicy { return BackoffPolicy{First: wait, Max: wait} }
 
 // Exponential waits first after the first attempt and doubles the wait after
-// each further one, up to max. There is no jitter: a policy must give the same
-// wait wherever it is computed, and a job's retries are spread already by the
-// times at which the jobs failed.
+// each further one, up to max. There is no jitter. A policy gives the same wait
+// wherever it is computed, and retries are already spread by the times at which
+// the jobs failed.
 func Exponential(first, max time.Duration) BackoffPolicy {
 	return BackoffPolicy{First: first, Max: max}
 }
@@ -29,7 +29,7 @@ func (b BackoffPolicy) IsZero() bool { return b == BackoffPolicy{} }
 // It returns 0 if there is no policy.
 func (b BackoffPolicy) Wait(attempt int) time.Duration {
 	wait := b.First
-	if wait <= 0 || b.Max <= 0 { // no policy, or one that nobody has checked
+	if wait <= 0 || b.Max <= 0 { // no policy, or an invalid one
 		return 0
 	}
 	for range max(attempt, 1) - 1 {

@@ -1,9 +1,7 @@
 package core_test
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"testing"
 	"time"
 
@@ -48,55 +46,4 @@ func BenchmarkIntent(b *testing.B) {
 		_, err := task.Intent(someArgs, core.Header("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), core.Header("Tenant", "7"))
 		return err
 	})
-}
-
-func BenchmarkCheck(b *testing.B) {
-	for name, opts := range map[string][]core.Option{
-		"bare": nil, "queue": {core.Queue("mail")},
-		"options": {core.Queue("mail"), core.Timeout(time.Second), core.Priority(3), core.MaxAttempts(5), core.Header("A", "1")},
-	} {
-		for _, n := range []int{1, 1000} {
-			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
-				ins := make([]core.Intent, n)
-				for i := range ins {
-					ins[i] = must(plain.Intent("x", opts...))(b)
-				}
-				exec := core.Guard(everything(), accept)
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := exec(context.Background(), ins...); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/intent")
-			})
-		}
-	}
-}
-
-func BenchmarkPerform(b *testing.B) {
-	reg := must(core.NewRegistry(core.Handle(core.DeclareTask[benchArgs]("bench.perform"), func(context.Context, benchArgs) error { return nil })))(b)
-	payload := must(json.Marshal(someArgs))(b)
-	b.Run("json.Unmarshal alone", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			var a benchArgs
-			if err := json.Unmarshal(payload, &a); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	for name, d := range map[string]core.Delivery{
-		"own goroutine": {OwnGoroutine: true}, "goroutine apart": {}, "timeout": {OwnGoroutine: true, Timeout: time.Minute},
-	} {
-		d.Task, d.Payload = "bench.perform", payload
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if v := reg.Perform(context.Background(), d); v.Action != core.Done {
-					b.Fatal(v)
-				}
-			}
-		})
-	}
 }

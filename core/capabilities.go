@@ -2,42 +2,42 @@ package core
 
 import (
 	"fmt"
-	"runtime/debug"
+	"maps"
 	"time"
 )
 
-// Support says how an executor stands to an option.
+// Support says whether, and by whom, an option is honoured.
 type Support string
 
 // The values of [Support].
 const (
-	// Refused: setting the option is an [*OptionError]. Also what the zero
-	// [Claim], and an option without any claim, mean.
-	Refused Support = ""
-	// Native: the backend itself honours the option, whoever works the job.
-	Native Support = "native"
-	// Emulated: the option holds where this suite's worker half runs the job.
-	// The claim's Reason says what another worker does.
-	Emulated Support = "emulated"
-	// NotApplicable: the option is accepted because what it asks for holds by
-	// itself here. The claim's Reason says why.
-	NotApplicable Support = "not-applicable"
+	// Refused: setting the option is an [*OptionError]. The zero [Claim] and an
+	// option without a claim mean the same.
+	SupportRefused Support = ""
+	// Native: the backend itself honours the option, for any kind of worker.
+	SupportNative Support = "native"
+	// Emulated: the option is honoured if airlock's own worker runs the job. The
+	// claim's Reason says what another worker does.
+	SupportEmulated Support = "emulated"
+	// NotApplicable: accepted, because the guarantee always holds here and there is
+	// nothing to do. The claim's Reason says why.
+	SupportNotApplicable Support = "not-applicable"
 )
 
 // Claim is what an executor declares about one option.
 type Claim struct {
 	Support Support
 	// Granularity is the backend's resolution for an option that is a time or a
-	// duration. Values are rounded away from early and from zero.
+	// duration. Values are rounded up: never early, never zero.
 	Granularity time.Duration `json:",omitempty"`
-	// Longest is the longest duration, or time from now, that is honoured; 0 for
-	// no limit of the executor's own.
+	// Longest is the longest duration, or time from now, that the executor takes.
+	// 0 means that the executor adds no limit.
 	Longest time.Duration `json:",omitempty"`
-	// Most is the largest count that is honoured, for MaxAttempts; 0 for no
-	// limit of the executor's own.
+	// Most is the largest count that the executor takes, for MaxAttempts. 0 means
+	// that the executor adds no limit.
 	Most int `json:",omitempty"`
 	// Reason says why the option is refused or not applicable, or what other
-	// workers do with an emulated one.
+	// workers do with an emulated option.
 	Reason string `json:",omitempty"`
 }
 
@@ -46,8 +46,8 @@ type Guarantee string
 
 // The values of [Guarantee].
 const (
-	AtMostOnce  Guarantee = "at-most-once"  // a crash of the worker loses the job
-	AtLeastOnce Guarantee = "at-least-once" // a crash of the worker runs it again
+	GuaranteeAtMostOnce  Guarantee = "at-most-once"  // a crash of the worker loses the job
+	GuaranteeAtLeastOnce Guarantee = "at-least-once" // a crash of the worker runs it again
 )
 
 // Durability says what an accepted job survives.
@@ -55,121 +55,120 @@ type Durability string
 
 // The values of [Durability].
 const (
-	InProcess Durability = "process" // nothing: it is gone with this process
-	InBroker  Durability = "broker"  // this process; a restart of the broker as that is configured
+	DurabilityProcess Durability = "process" // nothing: the job is lost with this process
+	DurabilityBroker  Durability = "broker"  // the end of this process, and a broker restart as far as the broker is configured for it
 )
 
 // Order says what a single worker of a queue can rely on.
 type Order string
 
-// The values of [Order].
+// The values of [Order]. The zero value promises nothing.
 const (
-	Unordered Order = ""     // nothing
-	FIFO      Order = "fifo" // jobs of one queue and priority start in the order of dispatch
+	OrderFIFO Order = "fifo" // jobs of one queue and priority start in the order of dispatch
 )
 
-// Batch says what a failed call has stored.
-type Batch string
-
-// The values of [Batch].
-const (
-	PartialBatch Batch = ""       // some intents may be stored: the outcomes tell which
-	AtomicBatch  Batch = "atomic" // all or none, at least within one chunk of the executor's
-)
-
-// Window says for how long an ID is remembered, so that the same intent sent
-// again is no second job. The zero value means not at all.
+// Window says for how long an ID is remembered. Within the window, sending the
+// same intent again does not make a second job. The zero value means that IDs
+// are not remembered.
 type Window struct {
 	Kind     WindowKind
-	For      time.Duration `json:",omitempty"` // of a FixedWindow
-	Count    int           `json:",omitempty"` // most IDs remembered, 0 for no limit
-	Survives Survival      // what it outlives
+	For      time.Duration `json:",omitempty"` // the length of a [WindowFixed]
+	Count    int           `json:",omitempty"` // how many IDs are remembered, 0 for no limit
+	PerQueue bool          `json:",omitempty"` // an ID is one job per queue instead of per executor
+	Survives Survival      // what the memory of IDs survives
 }
 
 // WindowKind is the kind of a [Window].
 type WindowKind string
 
-// The values of [WindowKind].
+// The values of [WindowKind]. The zero value means that IDs are not remembered.
 const (
-	NoWindow         WindowKind = ""           // IDs are not remembered
-	UnfinishedWindow WindowKind = "unfinished" // until the job has finished
-	StoredWindow     WindowKind = "stored"     // while the backend keeps the job's record, finished or not
-	FixedWindow      WindowKind = "fixed"      // for the time For
+	WindowUnfinished WindowKind = "unfinished" // until the job has finished
+	WindowStored     WindowKind = "stored"     // while the backend keeps the job's record, finished or not
+	WindowFixed      WindowKind = "fixed"      // for the time For
 )
 
-// Survival says what an ID window outlives.
+// Survival says what an ID window survives.
 type Survival string
 
 // The values of [Survival].
 const (
-	SurvivesNothing   Survival = ""          // it ends with this executor
-	SurvivesReconnect Survival = "reconnect" // a lost connection, not a restart of the broker
-	SurvivesRestart   Survival = "restart"   // a restart of the broker as that is configured
+	SurvivalNone      Survival = ""          // nothing: it ends with this executor
+	SurvivalReconnect Survival = "reconnect" // a lost connection, but not a restart of the broker
+	SurvivalRestart   Survival = "restart"   // a broker restart as far as the broker is configured for it
 )
 
 // Ranking says how strictly priorities are kept.
 type Ranking string
 
-// The values of [Ranking].
+// The values of [Ranking]. The zero value means that priorities are not kept.
 const (
-	NoRanking Ranking = ""
-	Strict    Ranking = "strict"   // a waiting job of a higher level always starts first
-	Weighted  Ranking = "weighted" // higher levels get a larger share of the starts
+	RankingStrict   Ranking = "strict"   // a waiting job of a higher level always starts first
+	RankingWeighted Ranking = "weighted" // higher levels get a larger share of the starts
 )
 
 // Capabilities are what one executor declares about itself. They belong to the
-// instance, not to the type: they depend on how the backend is set up. The
-// zero value is an executor that refuses every option.
+// instance, since they depend on how the backend is set up. The zero value
+// describes an executor that refuses every option.
 type Capabilities struct {
 	// Executor names the executor in errors, reports and native options.
 	Executor string
-	// Options has a claim for each option that is not refused without a reason.
+	// Options has a claim for each option that the executor takes, or that it
+	// refuses with a reason. An option without a claim is refused.
 	Options map[OptionName]Claim
 
 	Delivery   Guarantee
 	Durability Durability
 	Order      Order
-	Batch      Batch
-	IDWindow   Window
+	// AtomicBatch says that a failed call has stored all of its intents or none.
+	// An executor that splits large calls promises this for each part. Without
+	// AtomicBatch some intents may be stored, and the outcomes say which.
+	AtomicBatch bool
+	IDWindow    Window
 
 	Ranking        Ranking // how priorities are kept, if they are honoured
-	PriorityLevels int     // how many of the ten priorities are told apart
+	PriorityLevels int     // how many of the ten priorities make a difference
 
-	// MaxPayload is the largest payload in bytes; 0 for no limit of its own.
+	// MaxPayload is the largest payload in bytes. 0 means that the executor adds no
+	// limit.
 	MaxPayload int
-	// DefaultAttempts is how often a job without MaxAttempts is run in all, if it
-	// fails each time; 0 if nobody can tell.
+	// DefaultAttempts is the number of runs of a job without MaxAttempts that fails
+	// each time: [DefaultMaxAttempts] on every queue. 0 means unknown.
 	DefaultAttempts int
-	// CancelLatency bounds how long a call goes on once its context is done; 0
-	// for no delay worth a number.
-	CancelLatency time.Duration
+	// Transactional says that an accepted job exists if and only if the caller's
+	// transaction commits.
+	Transactional bool
 
-	// Refuse judges what the claims cannot say, such as two options that exclude
-	// each other. It returns nil, or an error that wraps ErrUnsupported,
-	// ErrInvalid or ErrTooLarge. It must depend on the intent alone. May be nil.
+	// Refuse checks what the claims cannot express, such as two options that
+	// exclude each other. It returns nil, or an error that wraps ErrUnsupported,
+	// ErrInvalid or ErrTooLarge. Its result must depend on nothing but the intent.
+	// May be nil.
 	Refuse func(Intent) error `json:"-"`
 }
 
-// Check returns nil if the executor takes the intent, else why not: an
-// [*OptionError], [ErrTooLarge] or [ErrInvalid]. It is the one implementation of
-// refusal: [Guard] uses it for executors, airlock.Require at the call site.
-func (c Capabilities) Check(in Intent) error { return c.checker().one(&in) }
-
-// checker is Capabilities prepared for judging many intents.
-type checker struct {
-	caps *Capabilities
+// Clone returns a copy whose claims can be changed without changing c.
+func (c Capabilities) Clone() Capabilities {
+	c.Options = maps.Clone(c.Options)
+	return c
 }
 
-func (c Capabilities) checker() checker { return checker{&c} }
+// Check returns nil if the executor takes the intent. Otherwise it returns an
+// [*OptionError], [ErrTooLarge] or [ErrInvalid]. All refusals come from here:
+// Guard in package adapter calls it for executors, and airlock.Require calls it
+// where an intent is enqueued.
+func (c Capabilities) Check(in Intent) error { return c.one(&in) }
 
-func (c checker) all(intents []Intent) error {
+// CheckCall returns nil if the executor takes every intent of a call. Otherwise
+// it returns the answer of duty 3 of [Executor]: the intents that [Check]
+// refuses are Rejected, the others NotSent.
+func (c *Capabilities) CheckCall(intents []Intent) error {
 	var out []Outcome
-	good := "" // a task name that has passed: most batches are of one task
+	good := "" // a valid task name: most calls have one task
 	for i := range intents {
 		in := &intents[i]
 		var err error
 		if good != "" && in.Task == good && in.bare() {
-			err = c.beyondOptions(in) // nothing else is left to judge
+			err = c.beyondOptions(in) // there is nothing else to check
 		} else {
 			err = c.one(in)
 		}
@@ -177,34 +176,22 @@ func (c checker) all(intents []Intent) error {
 			good = in.Task
 			continue
 		}
-		out = reject(out, intents, i, err)
+		out = Reject(out, intents, i, err)
 	}
 	return Combine(out)
 }
 
-// reject marks one intent of a call as refused. The first one so marked makes
-// the outcomes: all others are NotSent (duty 3).
-func reject(out []Outcome, intents []Intent, i int, err error) []Outcome {
-	if out == nil {
-		out = make([]Outcome, len(intents))
-		for j := range intents {
-			out[j] = intents[j].outcome(NotSent, errRefusedBeside)
-		}
-	}
-	out[i].State, out[i].Err = Rejected, err
-	return out
-}
+// checkOrder lists the options in the order in which they are checked.
+var checkOrder = append(PortableOptions(), OptionNative)
 
-var errRefusedBeside = fmt.Errorf("airlock: another intent of the call was refused: %w", ErrNotSent)
-
-// judged lists the options in the order in which they are judged.
-var judged = append(PortableOptions(), OptionNative)
-
-func (c checker) one(in *Intent) error {
+func (c *Capabilities) one(in *Intent) error {
 	if err := in.validate(); err != nil {
 		return err
 	}
-	for _, name := range judged {
+	if in.bare() {
+		return c.beyondOptions(in)
+	}
+	for _, name := range checkOrder {
 		if in.has(name) {
 			if err := c.option(in, name); err != nil {
 				return err
@@ -214,43 +201,43 @@ func (c checker) one(in *Intent) error {
 	return c.beyondOptions(in)
 }
 
-func (c checker) beyondOptions(in *Intent) error {
-	if most := c.caps.MaxPayload; most > 0 && len(in.held().payload) > most {
+func (c *Capabilities) beyondOptions(in *Intent) error {
+	if most := c.MaxPayload; most > 0 && len(in.held().payload) > most {
 		return &markedError{
-			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.held().payload), c.caps.Executor, most),
+			text: fmt.Sprintf("airlock: task %s: payload of %d bytes, %s takes at most %d", in.Task, len(in.held().payload), c.Executor, most),
 			mark: ErrTooLarge,
 		}
 	}
-	if c.caps.Refuse != nil {
+	if c.Refuse != nil {
 		return c.refuse(in)
 	}
 	return nil
 }
 
-// refuse contains a panic of Refuse: an intent that was not judged is refused.
-func (c checker) refuse(in *Intent) (err error) {
+// refuse calls Refuse. If that panics, the intent is refused.
+func (c *Capabilities) refuse(in *Intent) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			err = panicError(v)
 		}
 	}()
-	return sound(c.caps.Refuse(*in))
+	return Sound(c.Refuse(*in))
 }
 
-func (c checker) option(in *Intent, name OptionName) error {
+func (c *Capabilities) option(in *Intent, name OptionName) error {
 	refuse := func(format string, args ...any) error {
-		return &OptionError{Option: name, Executor: c.caps.Executor, Reason: fmt.Sprintf(format, args...)}
+		return &OptionError{Option: name, Executor: c.Executor, Reason: fmt.Sprintf(format, args...)}
 	}
 	if name == OptionNative {
 		for _, n := range in.held().native {
-			if n.executor != c.caps.Executor {
-				return refuse("it is one of %s alone", n.executor)
+			if n.executor != c.Executor {
+				return refuse("it is for %s only", n.executor)
 			}
 		}
 	}
-	claim := c.caps.Options[name]
+	claim := c.Options[name]
 	switch claim.Support {
-	case Native, Emulated, NotApplicable:
+	case SupportNative, SupportEmulated, SupportNotApplicable:
 	default:
 		return refuse("%s", claim.Reason)
 	}
@@ -263,7 +250,7 @@ func (c checker) option(in *Intent, name OptionName) error {
 	return nil
 }
 
-// span is the duration that an option asks for, as Claim.Longest bounds it.
+// span returns the duration that Claim.Longest limits, if the option has one.
 func (in *Intent) span(name OptionName) (time.Duration, bool) {
 	switch name {
 	case OptionDelay:

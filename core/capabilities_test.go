@@ -1,7 +1,6 @@
 package core_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -33,7 +32,7 @@ func TestCapabilitiesRefuseWhatTheyDoNotClaim(t *testing.T) {
 		if !in.Has(name) || in.Has("no such option") {
 			t.Errorf("%s: not set", name)
 		}
-		for support, taken := range map[core.Support]bool{core.Native: true, core.Emulated: true, core.NotApplicable: true, core.Refused: false, "maybe": false} {
+		for support, taken := range map[core.Support]bool{core.SupportNative: true, core.SupportEmulated: true, core.SupportNotApplicable: true, core.SupportRefused: false, "maybe": false} {
 			caps := core.Capabilities{Executor: "all", Options: map[core.OptionName]core.Claim{name: {Support: support, Reason: "it says so"}}}
 			err := caps.Check(in)
 			var refused *core.OptionError
@@ -66,9 +65,9 @@ func TestCapabilitiesRefuseBeyondTheirLimits(t *testing.T) {
 				claim core.Claim
 				names string
 			}{
-				{core.Claim{Support: core.Native, Longest: time.Hour, Most: 5}, ""},
-				{core.Claim{Support: core.Emulated, Longest: time.Hour - 1}, "1h0m0s"},
-				{core.Claim{Support: core.Native, Most: 4}, "4"},
+				{core.Claim{Support: core.SupportNative, Longest: time.Hour, Most: 5}, ""},
+				{core.Claim{Support: core.SupportEmulated, Longest: time.Hour - 1}, "1h0m0s"},
+				{core.Claim{Support: core.SupportNative, Most: 4}, "4"},
 			} {
 				caps := everything()
 				caps.Options[name] = c.claim
@@ -85,14 +84,14 @@ func TestCapabilitiesRefuseBeyondTheirLimits(t *testing.T) {
 			}
 		}
 		caps := everything()
-		caps.Options[core.OptionDelay] = core.Claim{Support: core.Native, Longest: time.Second}
+		caps.Options[core.OptionDelay] = core.Claim{Support: core.SupportNative, Longest: time.Second}
 		if err := caps.Check(must(plain.Intent("", core.At(time.Now().Add(-time.Hour))))(t)); err != nil {
-			t.Errorf("a past time is too long: %v", err)
+			t.Errorf("a time in the past: %v", err)
 		}
 	})
 }
 
-func TestCapabilitiesBoundThePayload(t *testing.T) {
+func TestCapabilitiesLimitThePayload(t *testing.T) {
 	t.Parallel()
 	for most, good := range map[int]bool{0: true, 7: false, 8: true, 9: true} {
 		err := core.Capabilities{Executor: "small", MaxPayload: most}.Check(must(plain.Intent(canary))(t))
@@ -105,15 +104,15 @@ func TestCapabilitiesBoundThePayload(t *testing.T) {
 	}
 }
 
-func TestNativeOptionsAreForOneExecutorAlone(t *testing.T) {
+func TestNativeOptionsAreForOneExecutorOnly(t *testing.T) {
 	t.Parallel()
 	caps := everything()
 	for name, opts := range map[string][]core.Option{
-		"another": {core.NativeOption("nats", canary)}, "beside ours": {core.NativeOption("all", 1), core.NativeOption("nats", canary)},
+		"another": {core.NativeOption("nats", canary)}, "ours and another": {core.NativeOption("all", 1), core.NativeOption("nats", canary)},
 	} {
 		err := caps.Check(must(plain.Intent("", opts...))(t))
 		var refused *core.OptionError
-		if !errors.As(err, &refused) || refused.Option != core.OptionNative || !strings.Contains(err.Error(), "nats alone") || strings.Contains(err.Error(), canary) {
+		if !errors.As(err, &refused) || refused.Option != core.OptionNative || !strings.Contains(err.Error(), "it is for nats only") || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -122,33 +121,36 @@ func TestNativeOptionsAreForOneExecutorAlone(t *testing.T) {
 	}
 }
 
-func TestRefuseHasTheLastWord(t *testing.T) {
+func TestRefuseIsAskedAfterTheClaims(t *testing.T) {
 	t.Parallel()
 	ins := intents(t, 2)
 	var err error
 	caps := everything()
 	caps.Refuse = func(core.Intent) error { return err }
-	exec := core.Guard(caps, accept)
-	if err := exec(t.Context(), ins...); err != nil {
+	if err := caps.CheckCall(ins); err != nil {
 		t.Error(err)
 	}
 	err = core.ErrUnsupported
-	if got := exec(t.Context(), ins...); states(core.OutcomesOf(got, ins)) != "rejected,rejected" || !errors.Is(got, err) {
+	if got := caps.CheckCall(ins); states(core.OutcomesOf(got, ins)) != "rejected,rejected" || !errors.Is(got, err) {
 		t.Errorf("got %v", got)
 	}
 	var p *core.PanicError
 	err = (*hostile)(nil)
-	if got := exec(t.Context(), ins...); !errors.As(got, &p) {
+	if got := caps.CheckCall(ins); !errors.As(got, &p) {
 		t.Errorf("got %v", got)
 	}
 	caps.Refuse = func(core.Intent) error { panic(io.EOF) }
-	got := core.Guard(caps, func(context.Context, ...core.Intent) error { t.Error("called"); return nil })(t.Context(), ins...)
+	got := caps.CheckCall(ins)
 	if states(core.OutcomesOf(got, ins)) != "rejected,rejected" || !errors.As(got, &p) || !errors.Is(got, io.EOF) || len(p.Stack) == 0 {
+		t.Errorf("got %v", got)
+	}
+	caps.Refuse = func(core.Intent) error { panic((*hostile)(nil)) }
+	if got := caps.CheckCall(ins); !errors.As(got, &p) || len(p.Stack) == 0 || errors.Is(got, io.EOF) {
 		t.Errorf("got %v", got)
 	}
 	caps.Options = nil
 	if err := caps.Check(must(plain.Intent("", core.Priority(1)))(t)); !errors.Is(err, core.ErrUnsupported) {
-		t.Errorf("asked before the claims: %v", err)
+		t.Errorf("Refuse was asked before the claims: %v", err)
 	}
 }
 
@@ -156,7 +158,7 @@ func TestCapabilitiesAreReportedAsJSON(t *testing.T) {
 	t.Parallel()
 	caps := everything()
 	caps.Refuse = func(core.Intent) error { return nil }
-	caps.Options = map[core.OptionName]core.Claim{core.OptionDelay: {Support: core.Emulated, Granularity: time.Second}}
+	caps.Options = map[core.OptionName]core.Claim{core.OptionDelay: {Support: core.SupportEmulated, Granularity: time.Second}}
 	data, err := json.Marshal(caps)
 	if err != nil {
 		t.Fatal(err)
@@ -167,11 +169,68 @@ func TestCapabilitiesAreReportedAsJSON(t *testing.T) {
 	}
 }
 
-func TestPortableOptionsAreTheCallersOwn(t *testing.T) {
+func TestPortableOptionsReturnsACopy(t *testing.T) {
 	t.Parallel()
 	names := core.PortableOptions()
 	names[0] = "changed"
 	if core.PortableOptions()[0] != core.OptionQueue || len(names) != 10 {
 		t.Errorf("got %v", core.PortableOptions())
+	}
+}
+
+func TestCheckSeesEachOption(t *testing.T) {
+	t.Parallel()
+	task := core.DeclareTask[int]("check.option")
+	for name, opt := range map[core.OptionName]core.Option{
+		core.OptionQueue:       core.Queue("mail"),
+		core.OptionPriority:    core.Priority(1),
+		core.OptionDelay:       core.Delay(time.Hour),
+		core.OptionMaxAttempts: core.MaxAttempts(1),
+		core.OptionBackoff:     core.Backoff(core.Fixed(time.Second)),
+		core.OptionTimeout:     core.Timeout(time.Second),
+		core.OptionDeadline:    core.Deadline(time.Now().Add(time.Hour)),
+		core.OptionID:          core.ID("chosen"),
+		core.OptionUnique:      core.Unique("key"),
+		core.OptionHeader:      core.Header("K", "v"),
+		core.OptionNative:      core.NativeOption("other", 1),
+	} {
+		in, err := task.Intent(1, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refused *core.OptionError
+		if err := (core.Capabilities{}).Check(in); !errors.As(err, &refused) || refused.Option != name {
+			t.Errorf("%s: got %v, want its refusal", name, err)
+		}
+		if err := (core.Capabilities{}).Check(in.Without(name)); err != nil {
+			t.Errorf("%s unset: got %v", name, err)
+		}
+	}
+}
+
+func TestCheckCallChecksEveryIntent(t *testing.T) {
+	t.Parallel()
+	in, err := core.DeclareTask[int]("check.batch").Intent(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil := map[string]func(*core.Intent){
+		"task":             func(in *core.Intent) { in.Task = "bad name" },
+		"no task":          func(in *core.Intent) { in.Task = "" },
+		"id":               func(in *core.Intent) { in.ID = "ä" },
+		"no id":            func(in *core.Intent) { in.ID = "" },
+		"an option":        func(in *core.Intent) { in.Options.Priority = 11 },
+		"an unset timeout": func(in *core.Intent) { in.Options.Timeout = -1 },
+	}
+	var caps core.Capabilities
+	for what, f := range spoil {
+		bad := in
+		f(&bad)
+		out := core.OutcomesOf(caps.CheckCall([]core.Intent{in, in, bad, in}), []core.Intent{in, in, bad, in})
+		for i, want := range []core.State{core.NotSent, core.NotSent, core.Rejected, core.NotSent} {
+			if out[i].State != want {
+				t.Errorf("%s: intent %d is %v, want %v", what, i, out[i].State, want)
+			}
+		}
 	}
 }

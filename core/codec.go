@@ -12,10 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// Codec turns a task's arguments into the payload on the queue and back. It is
-// chosen per task with [Task.Codec]; the default is [JSON]. A codec must be
-// safe for concurrent use. Its errors become [ErrInvalid]; their text is shown,
-// so it should not hold arguments.
+// Codec turns a task's arguments into the payload on the queue and back.
+// [Task.Codec] sets the codec of a task. The default is [JSON]. A codec must be
+// safe for concurrent use. Its errors become [ErrInvalid]. Their text appears in
+// logs and must not contain arguments. An error of Decode that wraps
+// [ErrMalformed] is not retried.
 type Codec interface {
 	// Encode returns the payload, which the caller then owns.
 	Encode(args any) ([]byte, error)
@@ -23,17 +24,22 @@ type Codec interface {
 	Decode(payload []byte, args any) error
 }
 
-// JSON is the default codec: encoding/json, with four differences that keep
-// arguments exact. Strings that are not valid UTF-8 are refused where
-// encoding/json would replace their bytes, both ways; nesting that could not be
-// decoded again is refused; <, > and & stand as themselves; and a number that is
-// decoded into an interface becomes a [json.Number], so that no digit is lost.
+// JSON is the default codec. It is encoding/json with four differences that keep
+// arguments exact:
+//
+//   - Strings that are not valid UTF-8 are refused, when encoding and when
+//     decoding. encoding/json would replace their bytes.
+//   - Values nested too deeply to be decoded again are refused.
+//   - The characters <, > and & are not escaped.
+//   - A number that is decoded into an interface becomes a [json.Number], so that
+//     no digit is lost.
+//
 // River stores payloads as jsonb, which needs JSON.
 var JSON Codec = jsonCodec{}
 
-// Raw is the codec for arguments of type []byte: they are the payload, byte by
-// byte. Nil and empty are the same payload, decoded as empty. Any other type
-// is [ErrInvalid].
+// Raw is the codec for arguments of type []byte. The payload is a copy of the
+// bytes. Nil and empty arguments are the same payload and are decoded as empty.
+// Any other type is [ErrInvalid].
 var Raw Codec = rawCodec{}
 
 type rawCodec struct{}
@@ -57,8 +63,8 @@ func (rawCodec) Decode(payload []byte, args any) error {
 
 type jsonCodec struct{}
 
-// maxJSONDepth is where encoding/json's decoder gives up (its maxNestingDepth);
-// the encoder does not.
+// maxJSONDepth is the limit of encoding/json's decoder (its maxNestingDepth). The
+// encoder has no limit.
 const maxJSONDepth = 10000
 
 const jsonSpace = " \t\r\n"
@@ -79,8 +85,8 @@ func (jsonCodec) Encode(args any) ([]byte, error) {
 	b := jsonBuffers.Get().(*jsonBuffer)
 	b.Reset()
 	if err := b.enc.Encode(args); err != nil {
-		// An Encoder remembers a write error for ever, and this buffer may have
-		// had none: dropping it is cheaper than finding out.
+		// An Encoder returns a write error again on every later call. Dropping the
+		// buffer is cheaper than finding out whether this was one.
 		return nil, jsonEncodeError(err)
 	}
 	out := bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
@@ -89,17 +95,17 @@ func (jsonCodec) Encode(args any) ([]byte, error) {
 		return nil, err
 	}
 	payload := slices.Clone(out)
-	if b.Cap() <= 64<<10 { // one huge payload must not stay in the pool
+	if b.Cap() <= 64<<10 { // do not keep a huge buffer in the pool
 		jsonBuffers.Put(b)
 	}
 	return payload, nil
 }
 
-// checkJSON finds what encoding/json lets through but cannot give back.
+// checkJSON finds what encoding/json encodes but cannot decode to the same value.
 func checkJSON(out []byte, args any) error {
-	// Invalid bytes of a string come out as the six characters \ufffd; a true
-	// U+FFFD comes out as itself. A Marshaler may write either, and a string may
-	// hold the six characters, so this is no more than a suspicion.
+	// encoding/json writes invalid bytes of a string as the six characters \ufffd,
+	// and a real U+FFFD unescaped. A Marshaler may write either, and a string may
+	// contain the six characters. So their presence proves nothing yet.
 	if bytes.Contains(out, []byte(`\ufffd`)) && newStringSearch().invalid(reflect.ValueOf(args)) {
 		return invalidf("arguments of type %T: a string is not valid UTF-8", args)
 	}
@@ -132,13 +138,13 @@ func jsonEncodeError(err error) error {
 
 func (jsonCodec) Decode(payload []byte, args any) error {
 	if !utf8.Valid(payload) {
-		return invalidf("payload cannot be decoded as JSON: it is not valid UTF-8")
+		return malformed("payload cannot be decoded as JSON: it is not valid UTF-8", nil)
 	}
 	dec := json.NewDecoder(bytes.NewReader(payload))
 	dec.UseNumber()
 	err := dec.Decode(args)
 	if err == nil && len(bytes.Trim(payload[dec.InputOffset():], jsonSpace)) > 0 {
-		return invalidf("payload cannot be decoded as JSON: data after the value, at byte %d", dec.InputOffset())
+		return malformed(fmt.Sprintf("payload cannot be decoded as JSON: data after the value, at byte %d", dec.InputOffset()), nil)
 	}
 	if err == nil {
 		return nil
@@ -149,6 +155,8 @@ func (jsonCodec) Decode(payload []byte, args any) error {
 		syntax  *json.SyntaxError
 	)
 	switch {
+	case json.Valid(payload) && !errors.As(err, &badType):
+		// A type's own Unmarshaler refused a value. Its text may show arguments.
 	case errors.As(err, &badType):
 		text += fmt.Sprintf(": byte %d", badType.Offset)
 		if badType.Field != "" {
@@ -156,11 +164,19 @@ func (jsonCodec) Decode(payload []byte, args any) error {
 		}
 		text += fmt.Sprintf(" does not fit Go type %v", badType.Type)
 	case errors.As(err, &syntax):
-		text += fmt.Sprintf(": syntax error at byte %d of %d", syntax.Offset, len(payload))
+		return malformed(fmt.Sprintf("%s: syntax error at byte %d of %d", text, syntax.Offset, len(payload)), err)
 	case errors.Is(err, io.EOF):
-		text += ": it is empty"
+		return malformed(text+": it is empty", err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		text += ": it is cut off"
+		return malformed(text+": it is cut off", err)
+	default:
+		return malformed(text, err)
 	}
 	return &markedError{text: "airlock: " + text, mark: ErrInvalid, cause: err}
+}
+
+// malformed returns the error of a payload that is not JSON.
+func malformed(text string, cause error) error {
+	marks := errors.Join(ErrInvalid, ErrMalformed)
+	return &markedError{text: "airlock: " + text, mark: marks, cause: cause}
 }

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/goairlock/airlock/core"
 )
@@ -38,11 +39,11 @@ func (failing) MarshalJSON() ([]byte, error)     { return nil, errors.New(canary
 func (*failing) UnmarshalJSON(b []byte) error    { return errors.New(string(b)) }
 func (chosenByte) MarshalText() ([]byte, error)  { return []byte("\xff"), nil }
 
-// suspicious is text that makes the JSON of whatever holds it look as if a
-// string had been replaced.
+// suspicious is text whose JSON looks as if encoding/json had replaced invalid
+// UTF-8.
 const suspicious = `\ufffd`
 
-func TestJSONRefusesWhatCannotBeGivenBack(t *testing.T) {
+func TestJSONRefusesWhatCannotBeDecodedAgain(t *testing.T) {
 	t.Parallel()
 	cycle := &ptrCycle{}
 	cycle.Next = cycle
@@ -78,9 +79,9 @@ func TestJSONRefusesWhatCannotBeGivenBack(t *testing.T) {
 		"embedded unexported with a name": struct {
 			embedded `json:"e"`
 		}{embedded{bad}},
-		"beside suspicious text": []string{suspicious, bad},
-		"RawMessage":             json.RawMessage("\"" + bad + "\""),
-		"Marshaler":              rawWriter("\"" + bad + "\""),
+		"next to suspicious text": []string{suspicious, bad},
+		"RawMessage":              json.RawMessage("\"" + bad + "\""),
+		"Marshaler":               rawWriter("\"" + bad + "\""),
 	} {
 		_, err := core.DeclareTask[any]("codec.bad").Intent(args)
 		if err == nil {
@@ -94,7 +95,7 @@ func TestJSONRefusesWhatCannotBeGivenBack(t *testing.T) {
 type tree struct {
 	Text   string
 	Hidden string `json:"-"`
-	prev   *tree  // a ring, which encoding/json does not see
+	prev   *tree  // a cycle of fields that encoding/json ignores
 	next   *tree
 	secret string
 	links  map[string]*tree
@@ -104,7 +105,7 @@ func TestJSONAcceptsWhatOnlyLooksReplaced(t *testing.T) {
 	t.Parallel()
 	ring := &tree{Text: suspicious, Hidden: "\xff", secret: "\xff"}
 	ring.prev, ring.next, ring.links = ring, ring, map[string]*tree{"\xff": ring}
-	loop := &tree{Text: suspicious} // two ways round: 2^n of them at depth n
+	loop := &tree{Text: suspicious} // two cycles: 2^n paths at depth n
 	loop.prev, loop.next = loop, loop
 	type circle struct {
 		*circle
@@ -119,8 +120,8 @@ func TestJSONAcceptsWhatOnlyLooksReplaced(t *testing.T) {
 	for name, args := range map[string]any{
 		"literal text": suspicious, "true U+FFFD": "\ufffd", "both": suspicious + "\ufffd", "backslashes": `\\ufffd\\\ufffd`,
 		"RawMessage escape": json.RawMessage(`"\ufffd"`), "Marshaler escape": rawWriter(`"\ufffd"`),
-		"RawMessage beside bytes": []any{json.RawMessage(`"\ufffd"`), []byte{0xff}, suspicious},
-		"fields not encoded":      ring, "loop": loop, "embedded circle": round, "shared": []any{shared, shared, sharedMap, sharedMap},
+		"RawMessage and bytes": []any{json.RawMessage(`"\ufffd"`), []byte{0xff}, suspicious},
+		"fields not encoded":   ring, "loop": loop, "embedded circle": round, "shared": []any{shared, shared, sharedMap, sharedMap},
 		"empty and nil":           []any{suspicious, nil, (*tree)(nil), []string(nil), map[string]int(nil), (*textPtr)(nil)},
 		"numbers":                 []any{suspicious, []int{1}, []float64{2}, [2]bool{}},
 		"map with suspicious key": map[string]any{suspicious: map[int]string{1: "x"}},
@@ -149,7 +150,7 @@ func TestJSONAcceptsWhatOnlyLooksReplaced(t *testing.T) {
 	}
 }
 
-func TestJSONNestingEndsWhereDecodingDoes(t *testing.T) {
+func TestJSONNestingIsLimitedAsInDecoding(t *testing.T) {
 	t.Parallel()
 	nest := func(depth int) any {
 		v := any([]any{})
@@ -237,27 +238,6 @@ func TestJSONRefusesPayloadsThatDoNotFit(t *testing.T) {
 	wantInvalid(t, core.JSON.Decode([]byte(`"`+canary+`"`), &f), "JSON")
 }
 
-func TestUndecodablePayloadsAreDeadWithoutACall(t *testing.T) {
-	t.Parallel()
-	var none *core.Registry
-	reg := must(core.NewRegistry(
-		core.Handle(core.DeclareTask[int]("codec.int"), func(context.Context, int) error { t.Error("called"); return nil }),
-		core.Handle(core.DeclareTask[panicky]("codec.panic"), func(context.Context, panicky) error { t.Error("called"); return nil }),
-	))(t)
-	for _, task := range []string{"codec.int", "codec.panic"} {
-		for _, own := range []bool{false, true} {
-			v := reg.Perform(t.Context(), core.Delivery{Task: task, Payload: []byte(`"` + canary + `"`), Attempt: 1, OwnGoroutine: own})
-			if v.Action != core.Dead || v.Unhandled() {
-				t.Errorf("%s: got %v", task, v)
-			}
-			wantInvalid(t, v.Err, task)
-		}
-	}
-	if v := none.Perform(t.Context(), core.Delivery{Task: "codec.int"}); !v.Unhandled() {
-		t.Errorf("got %v", v)
-	}
-}
-
 func TestCodecErrorsKeepTheirCause(t *testing.T) {
 	t.Parallel()
 	var badType *json.UnsupportedTypeError
@@ -274,7 +254,7 @@ func TestCodecErrorsKeepTheirCause(t *testing.T) {
 	}
 }
 
-func TestJSONPayloadIsTheCallersOwn(t *testing.T) {
+func TestJSONPayloadBelongsToTheCaller(t *testing.T) {
 	t.Parallel()
 	a := must(core.JSON.Encode("first"))(t)
 	b := must(core.JSON.Encode("other"))(t)
@@ -284,7 +264,7 @@ func TestJSONPayloadIsTheCallersOwn(t *testing.T) {
 	}
 }
 
-func TestRawTakesBytesAsTheyAre(t *testing.T) {
+func TestRawCopiesBytes(t *testing.T) {
 	t.Parallel()
 	task := core.DeclareTask[[]byte]("codec.raw").Codec(core.Raw)
 	all := make([]byte, 256)
@@ -318,7 +298,7 @@ func TestRawTakesBytesAsTheyAre(t *testing.T) {
 	wantInvalid(t, core.Raw.Decode([]byte(canary), &s), "*string")
 }
 
-// shout is a codec of a user's own.
+// shout is a custom codec.
 type shout struct{ err error }
 
 func (s shout) Encode(args any) ([]byte, error) {
@@ -330,7 +310,7 @@ func (s shout) Decode(payload []byte, args any) error {
 	return s.err
 }
 
-func TestCodecsOfOnesOwn(t *testing.T) {
+func TestCustomCodecs(t *testing.T) {
 	t.Parallel()
 	got := ""
 	task := core.NewTask("codec.own", func(_ context.Context, s string) error { got = s; return nil }).Codec(shout{})
@@ -346,4 +326,42 @@ func TestCodecsOfOnesOwn(t *testing.T) {
 	wantInvalid(t, err, "codec.own")
 	_, err = task.Codec((*shout)(nil)).Intent("x")
 	wantInvalid(t, err, "codec.own")
+}
+
+func FuzzJSON(f *testing.F) {
+	f.Add("text", `\ufffd`, []byte{0xff}, int64(1)<<53+1, 0.1, `{"a":[1e400,-0,"\u2028"]}`)
+	f.Add("\xff", "\ufffd", []byte(nil), int64(math.MinInt64), math.Inf(1), `"\ufffd"`)
+	f.Fuzz(func(t *testing.T, text, key string, raw []byte, n int64, x float64, doc string) {
+		type args struct {
+			Text string
+			Map  map[string]any
+			Raw  []byte
+			N    int64
+			X    float64
+			Doc  json.RawMessage
+		}
+		in := args{Text: text, Map: map[string]any{key: text}, Raw: raw, N: n, X: x, Doc: json.RawMessage(doc)}
+		payload, err := core.JSON.Encode(in)
+		good := utf8.ValidString(text) && utf8.ValidString(key) && utf8.ValidString(doc) && !math.IsNaN(x) && !math.IsInf(x, 0) && json.Valid([]byte(doc))
+		if doc == "" {
+			return
+		}
+		if good != (err == nil) {
+			t.Fatalf("%+v: %v", in, err)
+		}
+		if err != nil {
+			return
+		}
+		var out args
+		if err := core.JSON.Decode(payload, &out); err != nil {
+			t.Fatalf("%s: %v", payload, err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, in.Doc); err != nil {
+			t.Fatal(err)
+		}
+		if out.Text != in.Text || len(out.Map) != 1 || out.Map[key] != text || !bytes.Equal(out.Raw, raw) || out.N != n || out.X != x || math.Signbit(out.X) != math.Signbit(x) || compact.String() != string(out.Doc) {
+			t.Errorf("%+v came back as %+v", in, out)
+		}
+	})
 }

@@ -1,20 +1,20 @@
-// Package core holds the nouns of airlock: the [Intent] that says what should
-// happen, the [Executor] that decides how, and what both sides agree on.
+// Package core has the basic types of airlock. An [Intent] says what should
+// happen, and an [Executor] decides how. Both use the options, outcomes and errors
+// of this package.
 //
-// A program declares its tasks once, as package variables of the code that
-// wants things done:
+// A program declares its tasks once, as package variables next to the code that
+// enqueues them:
 //
 //	var SendReceipt = core.DeclareTask[Receipt]("email.receipt", core.MaxAttempts(5))
 //
-// [Task.Intent] turns a task and its arguments into an Intent: encoded,
-// validated, immutable. An Executor hands intents to a backend and answers
-// with one [Outcome] for each. The worker half, [Registry.Perform], turns what
-// the backend delivers back into a call of the handler, and the handler's
-// answer into a [Verdict] that the backend understands.
+// [Task.Intent] makes an Intent of a task and its arguments. The arguments are
+// encoded and validated at once, and the intent never changes. An Executor hands
+// intents to a backend and reports one [Outcome] for each.
 //
-// What an executor can do with each dispatch option is not left to its
-// documentation: it stands in its [Capabilities], [Capabilities.Check] refuses
-// everything else, and the conformance suite proves both.
+// An executor declares in its [Capabilities] what it does with each option, and
+// refuses every other option. The conformance suite tests both.
 //
-// The package needs nothing but the standard library.
+// Package airlock decides when intents leave, and package worker runs jobs. Package
+// adapter has helpers for authors of executors. This package depends only on the
+// standard library.
 package core

@@ -1,56 +1,66 @@
 package core
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 )
 
-// The errors that tell callers apart what happened. Each is found with
-// errors.Is through every layer that wraps it; the backend's own error, where
-// there is one, stays reachable with errors.As.
+// Sentinel errors. Callers use errors.Is to find out what happened, through every
+// layer that wraps an error. The backend's own error, if there is one, is found
+// with errors.As.
 var (
-	// ErrInvalid says that the input itself is wrong, whatever the executor: a
-	// bad name, arguments that cannot be encoded, a zero or negative value where
-	// a positive one is needed, a nil function. Returned where it can first be
-	// known, mostly by [Task.Intent] and [NewRegistry].
+	// ErrInvalid says that the input is wrong for every executor: a bad name,
+	// arguments that cannot be encoded, a zero or negative value where a positive
+	// one is needed, a nil function. It is returned as early as possible, mostly
+	// by [Task.Intent] and worker.NewRegistry.
 	ErrInvalid = errors.New("invalid")
 
 	// ErrUnsupported says that an executor refuses an option that it cannot
-	// honour. It is always wrapped in an [*OptionError] that names both.
+	// honour. It is always found on an [*OptionError], which names both.
 	ErrUnsupported = errors.New("unsupported option")
 
 	// ErrTooLarge says that the payload, or payload and headers together, exceed
-	// what the backend takes. Returned by [Capabilities.Check] and by executors.
+	// the backend's limit. Returned by [Capabilities.Check] and by executors.
 	ErrTooLarge = errors.New("too large")
 
-	// ErrDuplicate says that a job of the same chosen ID or unique key is there
-	// already, and nothing was added. Found on a [*DispatchError] only if every
-	// other intent of the call was accepted.
+	// ErrDuplicate says that a job with the same chosen ID or unique key already
+	// exists, and nothing was added. Found on a [*DispatchError] only if every
+	// other intent of the call was accepted or is a duplicate too.
 	ErrDuplicate = errors.New("duplicate")
 
-	// ErrNotSent says that an intent has surely not been stored, so that it can
-	// be sent again. Found on a [*DispatchError] with such an outcome.
+	// ErrNotSent says that an intent was certainly not stored and can be sent
+	// again. Found on a [*DispatchError] whose worst outcome is [NotSent].
 	ErrNotSent = errors.New("not sent")
 
-	// ErrUnavailable says that the backend could not be reached at all, or has no
-	// room. It wraps [ErrNotSent]. Returned by executors whose backend refused the
+	// ErrUnavailable says that the backend could not be reached, or has no room.
+	// It wraps [ErrNotSent]. Returned by executors whose backend refused the
 	// connection, or whose queue is full and does not wait.
 	ErrUnavailable = fmt.Errorf("backend unavailable: %w", ErrNotSent)
 
-	// ErrUnknownOutcome says that an intent was sent and no answer came: it may
-	// be stored, and sending the same intent again is harmless within the
-	// executor's ID window. Found on a [*DispatchError] with such an outcome.
+	// ErrUnknownOutcome says that an intent was sent and no answer came. It may be
+	// stored. Sending the same intent again is harmless within the executor's ID
+	// window. Found on a [*DispatchError] with an outcome that is [Unknown].
 	ErrUnknownOutcome = errors.New("unknown outcome")
 
-	// ErrClosed says that the executor, or whatever else was called, has been
-	// stopped. Nothing of the call was stored.
+	// ErrClosed says that the executor, scope or worker has been stopped. Nothing
+	// of the call was stored.
 	ErrClosed = errors.New("closed")
 
-	// ErrNoHandler says that nobody here knows how to run a task. Returned by
-	// executors that run tasks in this process, and by [Registry.Perform] in its
-	// verdict.
+	// ErrMalformed says that a payload is not in its codec's format, so that no
+	// version of the task can read it. It means a syntax error, not a value that
+	// does not fit the type. Returned by [Task.Decode]. A custom [Codec] should wrap
+	// it. A worker does not retry a job that failed with it.
+	ErrMalformed = errors.New("malformed")
+
+	// ErrEarlierFailed says that an intent was not sent because an earlier part of
+	// the same call failed. It wraps [ErrNotSent].
+	ErrEarlierFailed = fmt.Errorf("airlock: an earlier part of the call failed: %w", ErrNotSent)
+
+	// ErrNoHandler says that a task has no handler here. Returned by executors that
+	// run tasks in this process, and in the verdict of Registry.Perform in package
+	// worker.
 	ErrNoHandler = errors.New("no handler")
 )
 
@@ -58,8 +68,8 @@ var (
 // errors.Is finds [ErrUnsupported] on it.
 type OptionError struct {
 	Option   OptionName // the option that was refused
-	Executor string     // who refused it: the Executor field of its Capabilities
-	Reason   string     // why, for people; may be empty
+	Executor string     // the Executor field of the Capabilities that refused it
+	Reason   string     // why, for humans; may be empty
 }
 
 func (e *OptionError) Error() string {
@@ -76,8 +86,8 @@ func (e *OptionError) Error() string {
 // Is reports that an OptionError is an [ErrUnsupported].
 func (e *OptionError) Is(target error) bool { return target == ErrUnsupported }
 
-// markedError is a message of our own that is found as one of the sentinels
-// and may have a cause, which its text leaves out when it could show arguments.
+// markedError has its own text, matches a sentinel, and may have a cause. The
+// text does not include the cause's text where that could show arguments.
 type markedError struct {
 	text  string
 	mark  error // may be nil if there is a cause
@@ -96,31 +106,32 @@ func (e *markedError) Unwrap() []error {
 	return []error{e.mark, e.cause}
 }
 
-// about wraps err with what it is about, and keeps the prefix of the package at
-// the front, once.
+// about wraps err with its subject. The text begins with the package's prefix,
+// once.
 func about(subject string, err error) error {
 	return &markedError{text: "airlock: " + subject + ": " + unprefixed(err), cause: err}
 }
 
-// unprefixed is the text of err, to stand inside another message. Unlike
-// err.Error it survives an error whose Error panics.
+// unprefixed returns the text of err for use inside another message. It also
+// works for an error whose Error method panics.
 func unprefixed(err error) string { return strings.TrimPrefix(fmt.Sprint(err), "airlock: ") }
 
 func invalidf(format string, args ...any) error {
 	return &markedError{text: "airlock: " + fmt.Sprintf(format, args...), mark: ErrInvalid}
 }
 
-func checkContext(ctx context.Context) error {
-	if ctx == nil {
-		return invalidf("nil context")
-	}
-	return nil
+var errNilContext = invalidf("nil context")
+
+// NoHandlerError returns the error for a task that has no handler here.
+// errors.Is finds [ErrNoHandler] on it.
+func NoHandlerError(task string) error {
+	return &markedError{text: "airlock: no handler for task " + clip(task), mark: ErrNoHandler}
 }
 
-// PanicError is what remains of a panic that was contained: in a handler, a
-// codec, or an executor. Its text has the panic's value but not the stack.
+// PanicError is a recovered panic of a handler, a codec or an executor. Its text
+// has the panic's value but not the stack.
 type PanicError struct {
-	Value any    // what was given to panic
+	Value any    // the argument of panic
 	Stack []byte // the stack of the goroutine that panicked
 }
 
@@ -130,4 +141,10 @@ func (e *PanicError) Error() string { return fmt.Sprintf("airlock: panic: %v", e
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// panicError returns the error of a panic that was just recovered. If v is an
+// error whose methods panic, its text takes its place.
+func panicError(v any) error {
+	return Sound(&PanicError{Value: v, Stack: debug.Stack()})
 }

@@ -8,11 +8,12 @@ import (
 	"slices"
 )
 
-// Headers are an intent's or a job's headers: a small immutable map from key
-// to value, ordered by key. Keys are case-sensitive. The zero value is empty.
-// A Headers value may be kept and shared.
+// Headers are the headers of an intent or a job: an immutable map from key to
+// value, ordered by key. Keys are case-sensitive. The zero value is empty. A
+// Headers value may be kept and shared.
 //
-// Printed or logged it shows its keys, never its values: they carry credentials.
+// Printed or logged, Headers show their keys. They never show their values, which
+// may be credentials.
 type Headers struct {
 	_      [0]func() // no ==
 	sorted hidden[[]header]
@@ -20,9 +21,9 @@ type Headers struct {
 
 type header struct{ key, value string }
 
-// NewHeaders makes Headers of a map, for adapters that read them from a queue.
-// It takes what is there without judging it: what a foreign producer wrote must
-// not cost the job. Intents get theirs, validated, from the option [Header].
+// NewHeaders makes Headers from a map, for adapters that read them from a queue.
+// It does not validate them: a header that another producer wrote must not make
+// the job fail. The option [Header] sets and validates the headers of intents.
 func NewHeaders(m map[string]string) Headers {
 	if len(m) == 0 {
 		return Headers{}
@@ -48,7 +49,7 @@ func (h Headers) find(key string) (int, bool) {
 	return slices.BinarySearchFunc(h.list(), key, func(e header, k string) int { return cmp.Compare(e.key, k) })
 }
 
-// Get returns the value of a key, "" if there is none.
+// Get returns the value of a key, or "" if there is none.
 func (h Headers) Get(key string) string {
 	if i, ok := h.find(key); ok {
 		return h.list()[i].value
@@ -56,7 +57,7 @@ func (h Headers) Get(key string) string {
 	return ""
 }
 
-// Has reports whether there is a header of that key, be its value empty or not.
+// Has reports whether there is a header with that key, even if its value is empty.
 func (h Headers) Has(key string) bool {
 	_, ok := h.find(key)
 	return ok
@@ -76,7 +77,7 @@ func (h Headers) All() iter.Seq2[string, string] {
 	}
 }
 
-// Size returns the bytes of all keys and values together.
+// Size returns the number of bytes of all keys and values together.
 func (h Headers) Size() int {
 	n := 0
 	for _, e := range h.list() {
@@ -89,16 +90,16 @@ func (h Headers) Size() int {
 func (h Headers) Format(s fmt.State, _ rune) {
 	sep := "headers["
 	for key := range h.All() {
-		io.WriteString(s, sep+clip(key)) // fmt keeps it
+		io.WriteString(s, sep+clip(key)) // fmt keeps the error
 		sep = " "
 	}
 	if h.Len() == 0 {
-		io.WriteString(s, sep) // fmt keeps it
+		io.WriteString(s, sep) // fmt keeps the error
 	}
-	io.WriteString(s, "]") // fmt keeps it
+	io.WriteString(s, "]") // fmt keeps the error
 }
 
-// with returns h and one more header; h itself is not changed.
+// with returns a copy of h with one more header.
 func (h Headers) with(key, value string) Headers {
 	i, found := h.find(key)
 	if found {

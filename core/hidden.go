@@ -1,10 +1,12 @@
 package core
 
-// hidden holds a value where fmt does not find it. An Intent and Headers have
-// Format methods, but fmt cannot call them on the unexported field of somebody
-// else's struct: there it prints what it sees, and behind a pointer it looks as
-// soon as the verb does not fit. Behind a pointer to a pointer it never does.
-// The box points at itself so that this costs one allocation, not two.
+// hidden keeps a value out of what fmt prints. Intent and Headers have Format
+// methods, but fmt cannot call a method of an unexported field of another struct.
+// It then prints the field's contents by reflection. It follows one pointer for
+// some verbs, but never a pointer to a pointer. The box holds a pointer to itself,
+// so that both pointers cost one allocation. A func would hide the value too, but
+// reflect.DeepEqual would then never find two intents equal, and the assertions
+// of most test libraries use it.
 type hidden[T any] struct{ at **box[T] }
 
 type box[T any] struct {
@@ -18,7 +20,7 @@ func hide[T any](value T) hidden[T] {
 	return hidden[T]{&b.self}
 }
 
-// get returns the value, nil if there is none. Nobody may change it.
+// get returns the value, or nil if there is none. It must not be changed.
 func (h hidden[T]) get() *T {
 	if h.at == nil {
 		return nil

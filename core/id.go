@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// entropy is a stock of random bytes. A read of crypto/rand costs the same for
-// ten bytes as for a thousand, so each identifier takes its few from a stock.
+// entropy is a stock of random bytes. Reading ten bytes from crypto/rand costs as
+// much as reading a thousand, so that newID reads a stock for many IDs.
 type entropy struct {
 	stock [1000]byte
 	used  int
@@ -24,7 +24,7 @@ func newID(now time.Time) string {
 	var u [16]byte
 	e := entropies.Get().(*entropy)
 	if e.used+10 > len(e.stock) {
-		rand.Read(e.stock[:]) // never fails since Go 1.24: it ends the program instead
+		rand.Read(e.stock[:]) // since Go 1.24 it does not fail but ends the program
 		e.used = 0
 	}
 	copy(u[6:], e.stock[e.used:e.used+10])
@@ -37,8 +37,8 @@ func newID(now time.Time) string {
 	return formatUUID(u, 7)
 }
 
-// derivedID returns a UUID of version 8 (RFC 9562) that is the same for the
-// same parts. Each part is preceded by its length, so that ("ab", "c") and
+// derivedID returns a UUID of version 8 (RFC 9562) that depends on nothing but
+// the parts. Each part is preceded by its length, so that ("ab", "c") and
 // ("a", "bc") differ.
 func derivedID(parts ...[]byte) string {
 	h := sha256.New()

@@ -95,3 +95,23 @@ func TestDerivedIDsFollowFromTheirParts(t *testing.T) {
 		t.Errorf("a chosen ID became %s", chosen.ID)
 	}
 }
+
+func TestIDTakesVisibleASCIIOfAnyLength(t *testing.T) {
+	t.Parallel()
+	task := core.DeclareTask[int]("check.id")
+	for n := 1; n <= 40; n++ {
+		good := strings.Repeat("~!", n)[:n]
+		if _, err := task.Intent(1, core.ID(good)); err != nil {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+		for at := range n {
+			for c := range 256 {
+				visible := c > ' ' && c < 0x7f
+				_, err := task.Intent(1, core.ID(good[:at]+string([]byte{byte(c)})+good[at+1:]))
+				if visible != (err == nil) {
+					t.Fatalf("byte %#x at %d of %d: %v", c, at, n, err)
+				}
+			}
+		}
+	}
+}

@@ -10,30 +10,30 @@ import (
 	"time"
 )
 
-// Intent says that a task should be run: its name, its encoded arguments, its
-// dispatch options and an identity. It is made by [Task.Intent], or decoded by
-// [DecodeIntent], and is immutable from then on: an executor may keep it and
-// share it, and must not change what its accessors return.
+// Intent says that a task should be run. It has the task's name, the encoded
+// arguments, the dispatch options and an ID. [Task.Intent] makes it, or
+// UnmarshalJSON or UnmarshalBinary decodes it. From then on it is immutable: an
+// executor may keep it and share it, and must not change what its methods return.
 //
-// Printed or logged it shows its ID, task and queue, never its payload or
-// headers.
+// Printed or logged, an Intent shows its ID, task and queue. It never shows its
+// payload or headers.
 type Intent struct {
 	ID      string  // the job's identity on every backend
 	Task    string  // the task's name
 	Options Options // the dispatch options, resolved
 
-	_       [0]func() // intents are told apart by their IDs, not by ==
-	issued  string    // the ID, if nobody chose it
+	_       [0]func() // no ==: compare IDs
+	issued  string    // the generated ID; "" if the caller chose it
 	content hidden[content]
 	extras  bool // content has headers or native options
 }
 
-// content is what an intent must not show.
+// content is the part of an intent that must not be printed.
 type content struct {
 	payload []byte
 	headers Headers
 	native  []nativeValue
-	handler *Handler // of NewTask
+	fn      *taskFunc // of NewTask
 }
 
 var noContent content
@@ -45,14 +45,14 @@ func (in *Intent) held() *content {
 	return &noContent
 }
 
-// hold makes c what the intent holds.
+// hold sets the intent's content.
 func (in *Intent) hold(c content) {
 	in.content, in.extras = hide(c), c.headers.Len() > 0 || len(c.native) > 0
 }
 
-// generated reports that nobody chose the ID. Where that holds, the ID is also
-// known to be good, without a look at its bytes: equal strings that are one and
-// the same are equal at once.
+// generated reports whether the ID was generated. A generated ID is valid, so its
+// bytes need no check. The comparison is fast, since both strings usually share
+// their bytes.
 func (in *Intent) generated() bool { return in.issued != "" && in.ID == in.issued }
 
 // Payload returns the encoded arguments. The caller must not change them.
@@ -61,9 +61,8 @@ func (in Intent) Payload() []byte { return in.held().payload }
 // Headers returns the headers.
 func (in Intent) Headers() Headers { return in.held().headers }
 
-// ChosenID reports whether the caller chose the ID, with [ID]. The same intent
-// sent again is a [Duplicate] if so, and [Accepted] again if the ID was
-// generated.
+// ChosenID reports whether the caller chose the ID with the option [ID]. If so,
+// the same intent sent again is a [Duplicate]. Otherwise it is [Accepted] again.
 func (in Intent) ChosenID() bool { return !in.generated() }
 
 // Native returns the values of the native options for the named executor, in
@@ -78,7 +77,7 @@ func (in Intent) Native(executor string) []any {
 	return values
 }
 
-// has spares the hot path of Capabilities.Check a copy of the intent per option.
+// has is Has without a copy of the intent, for the hot path of Capabilities.Check.
 func (in *Intent) has(name OptionName) bool {
 	o := &in.Options
 	switch name {
@@ -108,8 +107,8 @@ func (in *Intent) has(name OptionName) bool {
 	return false
 }
 
-// bare reports that no option is set at all, as on most intents of a large
-// batch: what spares a Guard the look at each option.
+// bare reports whether no option is set, as on most intents of a large call.
+// Capabilities.CheckCall then need not look at each option.
 func (in *Intent) bare() bool {
 	o := &in.Options
 	return !in.extras && in.generated() &&
@@ -117,12 +116,12 @@ func (in *Intent) bare() bool {
 		o.Backoff.IsZero() && o.At.IsZero() && o.Deadline.IsZero()
 }
 
-// Has reports whether an option is set. [OptionID] counts as set when the
-// caller chose the ID.
+// Has reports whether an option is set. [OptionID] is set if the caller chose the
+// ID.
 func (in Intent) Has(name OptionName) bool { return in.has(name) }
 
-// Without returns the intent with these options unset. Without [OptionID] the
-// ID stays, but counts as generated.
+// Without returns the intent with these options unset. Unsetting [OptionID] keeps
+// the ID, which then counts as generated.
 func (in Intent) Without(names ...OptionName) Intent {
 	for _, name := range names {
 		o := &in.Options
@@ -143,7 +142,7 @@ func (in Intent) Without(names ...OptionName) Intent {
 		case OptionDeadline:
 			o.Deadline = unset.Deadline
 		case OptionID:
-			if goodID(in.ID) { // else somebody has set the field
+			if goodID(in.ID) { // the field may have been set to anything
 				in.issued = in.ID
 			}
 		case OptionUnique:
@@ -161,8 +160,8 @@ func (in Intent) Without(names ...OptionName) Intent {
 	return in
 }
 
-// With returns the intent with further options, which win over those it has.
-// It validates like [Task.Intent].
+// With returns the intent with further options, which replace those it has. It
+// validates them like [Task.Intent].
 func (in Intent) With(opts ...Option) (Intent, error) {
 	if err := in.validate(); err != nil {
 		return Intent{}, err
@@ -182,18 +181,18 @@ func (in Intent) With(opts ...Option) (Intent, error) {
 		}
 	}
 	in.Options = s.Options
-	in.hold(content{payload: old.payload, headers: s.headers, native: s.native, handler: old.handler})
+	in.hold(content{payload: old.payload, headers: s.headers, native: s.native, fn: old.fn})
 	if s.id != "" {
 		in.ID, in.issued = s.id, ""
 	}
 	return in, nil
 }
 
-// DeriveID returns the intent with an ID that follows from the parent job's ID,
-// the intent's own task and payload, and its occurrence among equal ones: a
-// parent that runs again makes the same children again, and the backend sees
-// the same jobs. The ID still counts as generated. An intent whose ID the
-// caller chose is returned as it is.
+// DeriveID returns the intent with an ID computed from the parent job's ID, the
+// intent's task and payload, and its occurrence among intents with the same task
+// and payload. If the parent runs again, its children get the same IDs, and the
+// backend sees the same jobs. The ID still counts as generated. If the caller
+// chose the ID, DeriveID returns the intent unchanged.
 func (in Intent) DeriveID(parent string, occurrence int) Intent {
 	if in.generated() {
 		in.issued = derivedID([]byte(parent), []byte(in.Task), in.held().payload, strconv.AppendInt(nil, int64(occurrence), 10))
@@ -202,9 +201,9 @@ func (in Intent) DeriveID(parent string, occurrence int) Intent {
 	return in
 }
 
-// Validate judges the intent by itself, without an executor: [ErrInvalid] for
-// the zero Intent and for fields that were set to what no option allows. An
-// intent that [Task.Intent] made is valid.
+// Validate checks the intent without an executor. It returns [ErrInvalid] for the
+// zero Intent and for fields with values that no option allows. An intent from
+// [Task.Intent] is valid.
 func (in Intent) Validate() error { return in.validate() }
 
 func (in *Intent) validate() error {
@@ -214,62 +213,72 @@ func (in *Intent) validate() error {
 	if err := checkTaskName(in.Task); err != nil {
 		return err
 	}
-	if err := checkID(in.ID); err != nil {
+	if err := ValidateID(in.ID); err != nil {
 		return about("task "+in.Task, err)
 	}
-	if err := in.Options.check(); err != nil {
+	if err := in.Options.Validate(); err != nil {
 		return about("task "+in.Task, err)
 	}
 	return nil
 }
 
-// Delivery returns the intent as a first delivery of its job, for executors
-// that run jobs in this process.
-func (in Intent) Delivery() Delivery {
+// Func returns a function that decodes this intent's arguments and calls the
+// function of its [NewTask] task with them. It returns nil if the intent is not
+// from such a task. The returned function does not recover panics, but
+// [Intent.Run] does.
+func (in Intent) Func() func(ctx context.Context) error {
 	c := in.held()
-	return Delivery{
-		ID: in.ID, Task: in.Task, Payload: c.payload, Headers: c.headers,
-		Queue: in.Options.Queue, Attempt: 1, MaxAttempts: in.Options.MaxAttempts,
-		Backoff: in.Options.Backoff, Timeout: in.Options.Timeout, Deadline: in.Options.Deadline,
-		handler: c.handler,
+	if c.fn == nil || c.fn.task != in.Task {
+		return nil
 	}
+	return func(ctx context.Context) error { return c.fn.call(ctx, c.payload) }
 }
 
-// Run runs the intent here, once, through [Registry.Perform], with the handler
-// that [NewTask] gave it. A failure is a [*DispatchError] whose outcome is
-// [Failed] with the handler's own error, [Rejected] with [ErrNoHandler], or
-// [NotSent] if ctx was done before the handler was called.
-// With it the simplest executor is one line:
+// Run runs the intent once, in this goroutine: it decodes the arguments, calls the
+// function of the [NewTask] task and recovers its panic. The function's context
+// ends when ctx ends but has none of its values. Run returns a [*DispatchError]
+// with the outcome [Failed] and the function's error, [Rejected] and
+// [ErrNoHandler] if there is no function, or [NotSent] if ctx is already done. An
+// invalid intent and a nil ctx are [ErrInvalid].
 //
-//	core.Each(core.Capabilities{}, func(ctx context.Context, in core.Intent) error { return in.Run(ctx) })
+// Run ignores all options. Registry.Perform in package worker applies attempts and
+// time limits. With Run the simplest executor is one line:
 //
-// The handler sees ctx end, but none of its values.
+//	adapter.Each(core.Capabilities{}, func(ctx context.Context, in core.Intent) error { return in.Run(ctx) })
+//
+// Do not write go in.Run(ctx) in a request: the request's context ends with the
+// request. Package poolexec runs jobs in the background.
 func (in Intent) Run(ctx context.Context) error {
-	if err := checkContext(ctx); err != nil {
-		return err
+	if ctx == nil {
+		return errNilContext
 	}
 	if err := in.validate(); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
-		return Combine([]Outcome{in.outcome(NotSent, contextError(ctx))})
+		return Combine([]Outcome{in.Outcome(NotSent, ContextError(ctx))})
 	}
-	var none *Registry
-	return in.outcomeOf(none.Perform(WithoutValues(ctx), in.Delivery()))
+	fn := in.Func()
+	if fn == nil {
+		return Combine([]Outcome{in.Outcome(Rejected, NoHandlerError(in.Task))})
+	}
+	if err := runContained(WithoutValues(ctx), fn); err != nil {
+		return Combine([]Outcome{in.Outcome(Failed, err)})
+	}
+	return nil
 }
 
-func (in *Intent) outcomeOf(v Verdict) error {
-	if v.Action == Done {
-		return nil
-	}
-	state := Failed
-	if v.Unhandled() {
-		state = Rejected
-	}
-	return Combine([]Outcome{in.outcome(state, v.Err)})
+func runContained(ctx context.Context, fn func(context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicError(v)
+		}
+	}()
+	return Sound(fn(ctx))
 }
 
-func (in *Intent) outcome(s State, err error) Outcome {
+// Outcome returns an outcome of this intent.
+func (in *Intent) Outcome(s State, err error) Outcome {
 	return Outcome{ID: in.ID, State: s, Err: err, Task: in.Task, Queue: in.Options.Queue}
 }
 
@@ -278,7 +287,7 @@ func (in Intent) String() string { return identity(in.Task, in.ID, in.Options.Qu
 
 // Format prints the same as String for every verb, so that no verb can print
 // the payload.
-func (in Intent) Format(s fmt.State, _ rune) { io.WriteString(s, in.String()) } // fmt keeps it
+func (in Intent) Format(s fmt.State, _ rune) { io.WriteString(s, in.String()) } // fmt keeps the error
 
 // LogValue logs the intent's ID, task and queue.
 func (in Intent) LogValue() slog.Value { return identityValue(in.Task, in.ID, in.Options.Queue) }

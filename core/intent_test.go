@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestLaterChangesToArgumentsDoNotReachTheIntent(t *testing.T) {
 	}
 }
 
-func TestWithAndWithoutLeaveTheirIntentAlone(t *testing.T) {
+func TestWithAndWithoutDoNotChangeTheirIntent(t *testing.T) {
 	t.Parallel()
 	opts := []core.Option{
 		core.Queue("q"), core.Priority(1), core.Delay(time.Hour), core.MaxAttempts(2), core.Backoff(core.Fixed(1)), core.Timeout(1),
@@ -83,7 +84,7 @@ func TestWithAndWithoutLeaveTheirIntentAlone(t *testing.T) {
 	values := in.Native("x")
 	values[0] = "changed"
 	if in.Native("x")[0] != 1 {
-		t.Error("Native gives the intent's own values")
+		t.Error("Native returns the slice of the intent")
 	}
 	if again := must(bare.With())(t); again.ID != "id" || again.ChosenID() {
 		t.Errorf("got %v", again)
@@ -118,12 +119,11 @@ func TestDefaultsOfATaskAreSharedAndNotChanged(t *testing.T) {
 func TestZeroValuesAreInvalidAndHarmless(t *testing.T) {
 	t.Parallel()
 	var in core.Intent
-	if in.Payload() != nil || in.Headers().Len() != 0 || in.Native("x") != nil || in.String() == "" || !in.ChosenID() || in.Delivery().Task != "" {
+	if in.Payload() != nil || in.Headers().Len() != 0 || in.Native("x") != nil || in.String() == "" || !in.ChosenID() || in.Func() != nil {
 		t.Errorf("got %v", in)
 	}
 	wantInvalid(t, in.Validate(), "zero Intent")
 	wantInvalid(t, in.Run(t.Context()), "zero Intent")
-	var noCtx context.Context
 	wantInvalid(t, intents(t, 1)[0].Run(noCtx), "nil context")
 	in.Without(core.OptionHeader, core.OptionNative).DeriveID("p", 1)
 
@@ -131,14 +131,13 @@ func TestZeroValuesAreInvalidAndHarmless(t *testing.T) {
 	for name, task := range map[string]core.Task[int]{"zero": task, "with codec": task.Codec(core.JSON)} {
 		_, err := task.Intent(1)
 		wantInvalid(t, err, "zero Task")
-		_, err = core.NewRegistry(core.Handle(task, func(context.Context, int) error { return nil }))
+		wantInvalid(t, task.Validate(), "zero Task")
+		_, err = task.Decode([]byte("1"))
 		wantInvalid(t, err, "zero Task")
 		if task.Name() != "" {
 			t.Errorf("%s: got %q", name, task.Name())
 		}
 	}
-	_, err := core.NewRegistry(core.Handler{})
-	wantInvalid(t, err, "zero Handler")
 }
 
 func TestBadDeclarationsSurfaceWhereTheyAreUsed(t *testing.T) {
@@ -158,51 +157,140 @@ func TestBadDeclarationsSurfaceWhereTheyAreUsed(t *testing.T) {
 	} {
 		_, err := task.Intent(1)
 		wantInvalid(t, err, name)
-		_, err = core.NewRegistry(core.Handle(task, work))
+		wantInvalid(t, task.Validate(), name)
+		_, err = task.Decode([]byte("1"))
 		wantInvalid(t, err, name)
-		_, err = core.NewRegistry(task.Handler())
-		wantInvalid(t, err)
 	}
-	_, err := core.NewRegistry(core.DeclareTask[int]("task.declared").Handler())
-	wantInvalid(t, err, "task.declared", "Handle")
-	_, err = core.NewRegistry(core.Handle[int](core.DeclareTask[int]("task.nil"), nil))
-	wantInvalid(t, err, "task.nil", "nil handler")
+	if err := core.NewTask("task.good", work).Codec(core.JSON).Validate(); err != nil {
+		t.Error(err)
+	}
 }
 
-func TestRunRunsTheIntentHere(t *testing.T) {
+func TestRunCallsTheFunctionOfNewTask(t *testing.T) {
 	t.Parallel()
 	type key struct{}
-	var got core.Job
+	calls, got := 0, 0
 	var seen any
+	var ended <-chan struct{}
 	task := core.NewTask("intent.run", func(ctx context.Context, n int) error {
-		got, _ = core.JobFrom(ctx)
-		seen = ctx.Value(key{})
+		calls, got, seen, ended = calls+1, n, ctx.Value(key{}), ctx.Done()
 		if n < 0 {
 			return io.EOF
 		}
 		return nil
 	})
 	ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, 1))
-	in := must(task.Intent(1, core.Queue("mail"), core.MaxAttempts(3), core.Header("A", "1")))(t)
-	if err := in.Run(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if got.ID != in.ID || got.Task != "intent.run" || got.Queue != "mail" || got.Attempt != 1 || got.MaxAttempts != 3 || got.Headers.Get("A") != "1" {
-		t.Errorf("got %+v", got)
+	// No option has an effect: not the time, not the deadline.
+	in := must(task.Intent(7, core.Queue("mail"), core.MaxAttempts(3), core.Delay(time.Hour), core.Timeout(1), core.Header("A", "1")))(t)
+	if err := in.Run(ctx); err != nil || got != 7 || calls != 1 {
+		t.Fatalf("got %d after %d calls, %v", got, calls, err)
 	}
 	if seen != nil {
-		t.Error("the handler sees a value of its producer")
+		t.Error("the function sees a value of its producer")
 	}
 	bad := must(task.Intent(-1))(t)
 	if err := bad.Run(ctx); !errors.Is(err, io.EOF) || states(core.OutcomesOf(err, []core.Intent{bad})) != "failed" {
 		t.Errorf("got %v", err)
 	}
+	select {
+	case <-ended:
+		t.Error("the function's context has ended")
+	default:
+	}
 	cancel(io.ErrClosedPipe)
-	got = core.Job{}
-	if err := in.Run(ctx); !errors.Is(err, context.Canceled) || !errors.Is(err, io.ErrClosedPipe) || states(core.OutcomesOf(err, []core.Intent{in})) != "not sent" || got.ID != "" {
+	<-ended
+	calls = 0
+	if err := in.Run(ctx); !errors.Is(err, context.Canceled) || !errors.Is(err, io.ErrClosedPipe) || states(core.OutcomesOf(err, []core.Intent{in})) != "not sent" || calls != 0 {
+		t.Errorf("got %v after %d calls", err, calls)
+	}
+	declared := must(core.DeclareTask[int]("intent.run").Intent(1))(t)
+	if err := declared.Run(t.Context()); !errors.Is(err, core.ErrNoHandler) || states(core.OutcomesOf(err, []core.Intent{declared})) != "rejected" {
 		t.Errorf("got %v", err)
 	}
-	if task.Name() != "intent.run" || task.Handler().Task() != "intent.run" {
-		t.Errorf("got %q", task.Name())
+}
+
+func TestRunRecoversPanics(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]any{"error": io.EOF, "text": "boom", "nil": nil, "typed nil": (*hostile)(nil)} {
+		in := must(core.NewTask("intent.panic", func(context.Context, int) error { panic(value) }).Intent(1))(t)
+		err := in.Run(t.Context())
+		var p *core.PanicError
+		if !errors.As(err, &p) || !strings.Contains(string(p.Stack), "intent_test.go") || states(core.OutcomesOf(err, []core.Intent{in})) != "failed" {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if name == "error" && !errors.Is(err, io.EOF) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	in := must(core.NewTask("intent.hostile", func(context.Context, int) error { return (*hostile)(nil) }).Intent(1))(t)
+	if err := in.Run(t.Context()); errors.Is(err, io.EOF) || err == nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRunFailsWithBadArguments(t *testing.T) {
+	t.Parallel()
+	task := core.NewTask("intent.args", func(context.Context, explosive) error { t.Error("called"); return nil })
+	in := must(task.Intent(explosive{}))(t)
+	err := in.Run(t.Context())
+	if !errors.Is(err, core.ErrInvalid) || states(core.OutcomesOf(err, []core.Intent{in})) != "failed" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFuncBelongsToItsTask(t *testing.T) {
+	t.Parallel()
+	got := ""
+	fn := func(_ context.Context, s string) error { got = s; return io.EOF }
+	task := core.NewTask("intent.func", fn, core.Queue("mail"), core.Delay(time.Hour), core.Header("A", "1"))
+	in := must(task.Intent("x"))(t)
+	if err := in.Func()(t.Context()); err != io.EOF || got != "x" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	with := must(in.With(core.Queue("other")))(t)
+	if with.Func() == nil || in.Without(core.OptionHeader).DeriveID("p", 1).Func() == nil {
+		t.Error("the function is lost")
+	}
+	in.Task = "intent.other"
+	if in.Func() != nil {
+		t.Error("a function of another task")
+	}
+	if err := task.Func()(t.Context(), "y"); err != io.EOF || got != "y" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if core.DeclareTask[string]("intent.func").Func() != nil || must(core.DeclareTask[string]("intent.func").Intent("x"))(t).Func() != nil {
+		t.Error("a function from nowhere")
+	}
+	if d := task.Defaults(); d != (core.Options{Queue: "mail"}) {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestDecodeMarksMalformedPayloads(t *testing.T) {
+	t.Parallel()
+	task := core.DeclareTask[map[string]int]("intent.decode")
+	if got, err := task.Decode([]byte(`{"a":7}`)); got["a"] != 7 || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for payload, malformed := range map[string]bool{
+		"": true, " ": true, "{": true, `{"a":1} 2`: true, "{\"\xff\":1}": true, canary: true, strings.Repeat("[", 20000): true,
+		`{"a":"` + canary + `"}`: false, `[1]`: false, `{"a":1.5}`: false, `{"a":1e400}`: false,
+	} {
+		_, err := task.Decode([]byte(payload))
+		wantInvalid(t, err, "intent.decode")
+		if errors.Is(err, core.ErrMalformed) != malformed {
+			t.Errorf("%.20q: malformed is %v, want %v: %v", payload, !malformed, malformed, err)
+		}
+	}
+	// The error of a type's own Unmarshaler is about a value.
+	for _, err := range []error{second(core.DeclareTask[failing]("intent.decode").Decode([]byte("{}"))), second(core.DeclareTask[panicky]("intent.decode").Decode([]byte("{}")))} {
+		if !errors.Is(err, core.ErrInvalid) || errors.Is(err, core.ErrMalformed) {
+			t.Errorf("got %v", err)
+		}
+	}
+	// A custom codec may wrap it.
+	own := core.DeclareTask[string]("intent.decode").Codec(shout{core.ErrMalformed})
+	if _, err := own.Decode([]byte("x")); !errors.Is(err, core.ErrMalformed) || !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("got %v", err)
 	}
 }

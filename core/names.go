@@ -6,20 +6,19 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of names and texts. They are the narrowest of the four queues'
-// own rules, so that a name that is valid here is valid on every one of them
-// and nobody has to rewrite it: two names never collide.
+// The limits of names and texts. They are the strictest rules of all supported
+// queues. A name that is valid here is valid on each of them, so no executor has
+// to rewrite names, and two names cannot collide.
 const (
 	maxTaskName  = 127       // River: a kind is shorter than 128 bytes
 	maxQueueName = 64        // River: a queue is at most 64 bytes
 	maxID        = 200       // bytes of visible ASCII
 	maxUnique    = 255       // bytes
 	maxHeaderKey = 128       // bytes
-	maxHeaders   = 32 * 1024 // bytes, keys and values together; NATS takes 64 KiB with ours
+	maxHeaders   = 32 * 1024 // bytes, keys and values together; NATS takes 64 KiB including airlock's own
 )
 
-// Character classes of names, one bit each, so that a name is checked in one
-// pass over a table.
+// Character classes of names. Each is one bit in the table classes.
 const (
 	classTaskFirst = 1 << iota // A-Z a-z 0-9 _
 	classTask                  // ... and . : / + -
@@ -50,8 +49,8 @@ func allOf(s string, class uint8) bool {
 	return true
 }
 
-// checkTaskName wants ^[A-Za-z0-9_][A-Za-z0-9_.:/+-]{1,126}$ and no empty token
-// between dots: a token is a word of a NATS subject.
+// checkTaskName wants ^[A-Za-z0-9_][A-Za-z0-9_.:/+-]{1,126}$ and no empty part
+// between dots, because the parts become the tokens of a NATS subject.
 func checkTaskName(s string) error {
 	switch {
 	case s == "":
@@ -74,7 +73,7 @@ func checkQueueName(s string) error {
 	if len(s) > maxQueueName {
 		return invalidf("queue name %s: %d bytes, want at most %d", clip(s), len(s), maxQueueName)
 	}
-	gap := true // at a place where _ or - may not stand
+	gap := true // the next byte must not be _ or -
 	for i := range len(s) {
 		switch {
 		case classes[s[i]]&classQueue != 0:
@@ -91,7 +90,9 @@ func checkQueueName(s string) error {
 	return nil
 }
 
-func checkID(s string) error {
+// ValidateID returns [ErrInvalid] unless s can be an intent's ID: 1 to 200 bytes
+// of visible ASCII.
+func ValidateID(s string) error {
 	if s == "" {
 		return invalidf("empty ID")
 	}
@@ -106,34 +107,16 @@ func checkID(s string) error {
 
 func goodID(s string) bool { return s != "" && len(s) <= maxID && visibleASCII(s) }
 
-// visibleASCII reports whether every byte is of ! to ~. Every intent of every
-// call comes by here, so it takes eight bytes at a time, the last eight
-// whether they overlap or not.
+// visibleASCII reports whether every byte is between ! and ~. It runs for every
+// dispatched intent whose ID was chosen. Reading eight bytes at a time would save
+// 17 ns for an ID of 36 bytes, which no dispatch would notice.
 func visibleASCII(s string) bool {
-	if len(s) < 8 {
-		for i := range len(s) {
-			if s[i] <= ' ' || s[i] > '~' {
-				return false
-			}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
 		}
-		return true
 	}
-	last, bad := s[len(s)-8:], uint64(0)
-	for len(s) > 8 {
-		bad |= invisible(s[:8])
-		s = s[8:]
-	}
-	return bad|invisible(last) == 0
-}
-
-// invisible has a bit for each of the first eight bytes, or for one after it,
-// that is not of ! to ~. Where no byte has its high bit set, adding 0x5f sets
-// it for the bytes from ! on, adding 1 for 0x7f alone, and neither carries.
-func invisible(s string) uint64 {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	return (w | (w + ones) | ^(w + 0x5f*ones)) & highs
+	return true
 }
 
 func checkUnique(s string) error {
@@ -154,8 +137,8 @@ func checkUnique(s string) error {
 	return nil
 }
 
-// checkHeaderKey leaves the prefix Airlock- to us: our own fields travel under
-// it, and a user's header must not be able to set them.
+// checkHeaderKey also refuses the prefix Airlock-. Executors use it for their own
+// headers, which a user must not be able to set.
 func checkHeaderKey(key string) error {
 	switch {
 	case key == "":
@@ -170,10 +153,10 @@ func checkHeaderKey(key string) error {
 	return nil
 }
 
-// reservedPrefix begins the keys of headers that executors add for themselves.
+// reservedPrefix begins the keys of the headers that executors add.
 const reservedPrefix = "Airlock-"
 
-// checkHeaderValue never shows the value: headers carry credentials.
+// checkHeaderValue never shows the value in its error: headers carry credentials.
 func checkHeaderValue(key, value string) error {
 	if strings.ContainsAny(value, "\r\n\x00") {
 		return invalidf("header %s: value has a CR, LF or NUL", clip(key))
@@ -184,7 +167,8 @@ func checkHeaderValue(key, value string) error {
 	return nil
 }
 
-// clip quotes a name for an error message and keeps the message readable.
+// clip quotes a name for an error message, shortened and without unprintable
+// characters.
 func clip(s string) string {
 	const most = 80
 	var b strings.Builder

@@ -1,30 +1,31 @@
 package core
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
 )
 
-// State says what became of one intent of a dispatch.
+// State is the result of dispatching one intent.
 type State uint8
 
 // The states of an [Outcome].
 const (
-	// Unknown: sent, and no answer came. The intent may be stored. The zero
-	// value, since nothing else may be assumed.
+	// Unknown: the intent was sent and no answer came. It may be stored. This is
+	// the zero value, since no other state can be assumed.
 	Unknown State = iota
-	// Accepted: the backend has acknowledged the intent; a pool has taken it;
-	// the caller's own goroutine has run it to success.
+	// Accepted: the backend has acknowledged the intent, a pool has taken it, or the
+	// caller's own goroutine has run it successfully.
 	Accepted
-	// Duplicate: a job of this chosen ID or unique key is there already.
+	// Duplicate: a job with this chosen ID or unique key already exists.
 	Duplicate
-	// Rejected: never stored, and never will be, however often it is sent.
+	// Rejected: not stored, and sending it again would be refused again.
 	Rejected
-	// NotSent: surely not stored, and worth sending again.
+	// NotSent: certainly not stored. It can be sent again.
 	NotSent
-	// Failed: run in this process, and failed for good. Err is the handler's own.
+	// Failed: run in this process, and failed for good. Err is the handler's error.
 	Failed
 )
 
@@ -40,7 +41,7 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// sentinel is the error that stands for a state; Accepted and Failed have none.
+// sentinel returns the sentinel error of a state, or nil if it has none.
 func (s State) sentinel() error {
 	switch s {
 	case Unknown:
@@ -53,28 +54,13 @@ func (s State) sentinel() error {
 	return nil
 }
 
-// badness ranks states; a DispatchError shows the worst it has.
-func (s State) badness() int {
+// severity ranks states. A DispatchError unwraps to the worst of its states.
+func (s State) severity() int {
 	switch s {
 	case Accepted:
 		return 0
 	case Duplicate:
 		return 1
-	case Failed:
-		return 2
-	case Rejected:
-		return 3
-	case NotSent:
-		return 4
-	}
-	return 5 // Unknown, and whatever is not a state
-}
-
-// telling ranks states by how much they explain, for a message.
-func (s State) telling() int {
-	switch s {
-	case Duplicate:
-		return 1
 	case NotSent:
 		return 2
 	case Failed:
@@ -82,27 +68,28 @@ func (s State) telling() int {
 	case Rejected:
 		return 4
 	}
-	return 5
+	return 5 // Unknown, and values that are no state
 }
 
-// Outcome is what became of one intent of a dispatch.
+// Outcome is the result of dispatching one intent.
 type Outcome struct {
-	ID    string // the intent's
+	ID    string // the intent's ID
 	State State
 	Err   error // why, nil if Accepted
 
-	// Task and Queue are the intent's, for messages. Whoever makes an Outcome
-	// may leave them out: [OutcomesOf] fills them in.
+	// Task and Queue are those of the intent, for messages. An executor may leave
+	// them empty: [OutcomesOf] sets them.
 	Task, Queue string
 }
 
-// DispatchError says that not every intent of a call was accepted, and what
-// became of each. It is made by [Combine].
+// DispatchError says that not every intent of a call was accepted. It has the
+// outcome of each. [Combine] makes it.
 //
-// errors.Is and errors.As see the worst state only, in the order Unknown,
-// NotSent, Rejected, Failed, Duplicate: its sentinel, where it has one, and the
-// errors of the outcomes in that state. So errors.Is(err, ErrDuplicate) means
-// that everything else was accepted.
+// errors.Is and errors.As see only the worst state, in the order Unknown,
+// Rejected, Failed, NotSent, Duplicate. They find the state's sentinel, if it has
+// one, and the errors of the outcomes in that state. So errors.Is(err, ErrNotSent)
+// means that every intent that was not accepted is a duplicate or can be sent
+// again. errors.Is(err, ErrDuplicate) means that every other intent was accepted.
 type DispatchError struct {
 	// Outcomes has one outcome per intent of the call, in the order of the call.
 	Outcomes []Outcome
@@ -111,16 +98,14 @@ type DispatchError struct {
 func (e *DispatchError) worst() State {
 	worst := Accepted
 	for i := range e.Outcomes {
-		if e.Outcomes[i].State.badness() > worst.badness() {
+		if e.Outcomes[i].State.severity() > worst.severity() {
 			worst = e.Outcomes[i].State
 		}
 	}
 	return worst
 }
 
-// Error counts the outcomes and shows the first that tells why: what was not
-// sent often was not because of another intent of the call, so it comes after
-// Unknown, Rejected and Failed here.
+// Error counts the outcomes and shows the first one of the worst state.
 func (e *DispatchError) Error() string {
 	var counts [len(stateNames)]int
 	var first *Outcome
@@ -134,7 +119,7 @@ func (e *DispatchError) Error() string {
 			continue
 		}
 		bad++
-		if first == nil || o.State.telling() > first.State.telling() {
+		if first == nil || o.State.severity() > first.State.severity() {
 			first = o
 		}
 	}
@@ -146,7 +131,7 @@ func (e *DispatchError) Error() string {
 	if len(e.Outcomes) > 1 {
 		fmt.Fprintf(&b, "%d of %d intents not accepted (", bad, len(e.Outcomes))
 		sep := ""
-		for _, s := range []State{Unknown, NotSent, Rejected, Failed, Duplicate} {
+		for _, s := range []State{Unknown, Rejected, Failed, NotSent, Duplicate} {
 			if counts[s] > 0 {
 				fmt.Fprintf(&b, "%s%d %v", sep, counts[s], s)
 				sep = ", "
@@ -185,6 +170,38 @@ func (e *DispatchError) Unwrap() []error {
 	return errs
 }
 
+// Outcomes returns the same outcome for each intent.
+func Outcomes(intents []Intent, s State, err error) []Outcome {
+	out := make([]Outcome, len(intents))
+	for i := range intents {
+		out[i] = intents[i].Outcome(s, err)
+	}
+	return out
+}
+
+// Reject marks the i-th intent of a call as Rejected and returns the outcomes. If
+// out is nil, it first makes outcomes that mark every intent as NotSent (duty 3 of
+// [Executor]).
+func Reject(out []Outcome, intents []Intent, i int, err error) []Outcome {
+	if out == nil {
+		out = Outcomes(intents, NotSent, errOtherRefused)
+	}
+	out[i].State, out[i].Err = Rejected, err
+	return out
+}
+
+var errOtherRefused = fmt.Errorf("airlock: another intent of the call was refused: %w", ErrNotSent)
+
+// ContextError returns the error of a context that is done, together with its
+// cause if it has one.
+func ContextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || cause == err {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
 // Combine builds an executor's answer: nil if every outcome is Accepted, else a
 // [*DispatchError] that holds the outcomes. It keeps the slice.
 func Combine(outcomes []Outcome) error {
@@ -196,28 +213,32 @@ func Combine(outcomes []Outcome) error {
 	return nil
 }
 
-// OutcomesOf says what became of each intent, given what an [Executor] returned
-// for them: one outcome per intent, in their order, whatever the executor did.
+// OutcomesOf returns the outcome of each intent, in the order of the intents, given
+// the error that an [Executor] returned for them. The result belongs to the
+// caller.
 //
-// Outcomes of a [*DispatchError] are aligned by ID, the first of an ID with the
-// first intent of that ID and so on; an intent without one is Unknown. Any
-// other error holds for every intent, as Unknown unless it wraps a sentinel
-// that says more. An error whose methods panic becomes a [*PanicError]. The
-// result is the caller's own.
+// It matches the outcomes of a [*DispatchError] with the intents by ID. If several
+// intents have the same ID, it matches them in order. An intent without an outcome
+// is Unknown. Any other error applies to every intent. Its sentinel determines the
+// state, which is Unknown without a sentinel. The Err of a Duplicate is always
+// [ErrDuplicate]. An error whose methods panic becomes a [*PanicError].
 func OutcomesOf(err error, intents []Intent) []Outcome {
 	out := make([]Outcome, len(intents))
 	if err == nil {
 		for i := range intents {
-			out[i] = intents[i].outcome(Accepted, nil)
+			out[i] = intents[i].Outcome(Accepted, nil)
 		}
 		return out
 	}
 	de := findDispatchError(err)
 	if de == nil {
-		err = sound(err)
+		err = Sound(err)
 		state := stateOf(err)
+		if state == Duplicate {
+			err = ErrDuplicate
+		}
 		for i := range intents {
-			out[i] = intents[i].outcome(state, err)
+			out[i] = intents[i].Outcome(state, err)
 		}
 		return out
 	}
@@ -228,12 +249,15 @@ func OutcomesOf(err error, intents []Intent) []Outcome {
 		if out[i].State > Failed {
 			out[i].State = Unknown
 		}
-		out[i].Err = sound(out[i].Err)
+		if out[i].State == Duplicate {
+			out[i].Err = ErrDuplicate
+		}
+		out[i].Err = Sound(out[i].Err)
 	}
 	return out
 }
 
-// findDispatchError returns nil if there is none, or no way to it.
+// findDispatchError returns nil if there is none, or if looking for it panics.
 func findDispatchError(err error) (de *DispatchError) {
 	defer func() {
 		if recover() != nil {
@@ -244,16 +268,16 @@ func findDispatchError(err error) (de *DispatchError) {
 	return de
 }
 
-// sound returns err, or what looking into it panics with: a nil pointer of the
-// error type of a careless executor or handler must not fell those who ask
-// errors.Is and errors.As.
-func sound(err error) (safe error) {
+// Sound returns err if errors.Is and errors.As can be called on it. If they would
+// panic, as with a nil pointer of some error types, it returns a [*PanicError]. It
+// is for code that receives errors from unknown executors and handlers.
+func Sound(err error) (safe error) {
 	if err == nil {
 		return nil
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			safe = &PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()}
+			safe = unsound(err, v)
 		}
 	}()
 	var is *soundError
@@ -261,14 +285,24 @@ func sound(err error) (safe error) {
 	return err
 }
 
-// soundError is an error that nobody has: the search for it looks everywhere.
+// unsound replaces an error that panicked with v when it was unwrapped. If it is a
+// PanicError, the stack is kept.
+func unsound(err error, v any) error {
+	if p, ok := err.(*PanicError); ok && p != nil {
+		return &PanicError{Value: fmt.Sprint(p.Value), Stack: p.Stack}
+	}
+	return &PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()}
+}
+
+// soundError matches no other error, so that a search for it unwraps everything.
 type soundError struct{}
 
 func (*soundError) Error() string { return "" }
 
 var errSound error = new(soundError)
 
-// alignInOrder is the common case: the outcomes stand as the intents do.
+// alignInOrder handles the common case: outcomes in the order of the intents. It
+// reports whether that was the case.
 func alignInOrder(out, got []Outcome, intents []Intent) bool {
 	if len(got) != len(intents) {
 		return false
@@ -277,7 +311,7 @@ func alignInOrder(out, got []Outcome, intents []Intent) bool {
 		if got[i].ID != intents[i].ID {
 			return false
 		}
-		out[i] = intents[i].outcome(got[i].State, got[i].Err)
+		out[i] = intents[i].Outcome(got[i].State, got[i].Err)
 	}
 	return true
 }
@@ -291,16 +325,17 @@ func alignByID(out, got []Outcome, intents []Intent) {
 		in := &intents[i]
 		at := next[in.ID]
 		if len(at) == 0 {
-			out[i] = in.outcome(Unknown, fmt.Errorf(
+			out[i] = in.Outcome(Unknown, fmt.Errorf(
 				"airlock: the executor returned %d outcomes for %d intents, none of them for this one", len(got), len(intents)))
 			continue
 		}
 		next[in.ID] = at[1:]
-		out[i] = in.outcome(got[at[0]].State, got[at[0]].Err)
+		out[i] = in.Outcome(got[at[0]].State, got[at[0]].Err)
 	}
 }
 
-// stateOf reads a plain error. Where it wraps several sentinels the worst holds.
+// stateOf returns the state for a plain error: the worst if it wraps several
+// sentinels.
 func stateOf(err error) State {
 	switch {
 	case errors.Is(err, ErrUnknownOutcome):

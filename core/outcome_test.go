@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,7 +29,11 @@ func TestPlainErrorsAreReadBySentinel(t *testing.T) {
 		for _, err := range []error{c.err, fmt.Errorf("deep: %w", c.err)} {
 			out := core.OutcomesOf(err, ins)
 			for i, o := range out {
-				if o.State != c.want || !errors.Is(o.Err, c.err) || o.ID != ins[i].ID || o.Task != ins[i].Task {
+				why := errors.Is(o.Err, c.err)
+				if c.want == core.Duplicate {
+					why = o.Err == core.ErrDuplicate
+				}
+				if o.State != c.want || !why || o.ID != ins[i].ID || o.Task != ins[i].Task {
 					t.Errorf("%v: got %+v, want %v", err, o, c.want)
 				}
 			}
@@ -74,6 +79,9 @@ func TestOutcomesAreAlignedByID(t *testing.T) {
 			if out[i].State == core.Unknown && out[i].Err == nil {
 				t.Errorf("%s: unknown without a reason", name)
 			}
+			if (out[i].State == core.Duplicate) != (out[i].Err == core.ErrDuplicate) {
+				t.Errorf("%s: %v with the error %v", name, out[i].State, out[i].Err)
+			}
 		}
 		for i := range c.got {
 			c.got[i].State = core.Failed // the result is the caller's own
@@ -108,7 +116,7 @@ func TestOutcomesOfSurvivesEveryError(t *testing.T) {
 	}
 }
 
-// silent panics when it is asked for its text.
+// silent is an error whose Error panics.
 type silent struct{}
 
 func (silent) Error() string { panic("no text") }
@@ -123,7 +131,7 @@ func TestUnwrapShowsTheWorstOnly(t *testing.T) {
 	for s := core.Unknown; s <= core.Failed; s++ {
 		mark[s] = errors.New(s.String())
 	}
-	order := []core.State{core.Unknown, core.NotSent, core.Rejected, core.Failed, core.Duplicate}
+	order := []core.State{core.Unknown, core.Rejected, core.Failed, core.NotSent, core.Duplicate}
 	sentinels := map[core.State]error{core.Unknown: core.ErrUnknownOutcome, core.NotSent: core.ErrNotSent, core.Duplicate: core.ErrDuplicate}
 	for i := range order {
 		out := []core.Outcome{{State: core.Accepted, Err: mark[core.Accepted]}}
@@ -131,6 +139,9 @@ func TestUnwrapShowsTheWorstOnly(t *testing.T) {
 			out = append([]core.Outcome{{State: s, Err: mark[s]}}, out...)
 		}
 		err := core.Combine(out)
+		if text := err.Error(); !strings.Contains(text, "first") || !strings.HasSuffix(text, ": "+order[i].String()+": "+mark[order[i]].Error()) {
+			t.Errorf("worst %v: the text shows another: %s", order[i], text)
+		}
 		for _, s := range []core.State{core.Unknown, core.NotSent, core.Rejected, core.Failed, core.Duplicate, core.Accepted} {
 			if worst := s == order[i]; errors.Is(err, mark[s]) != worst || sentinels[s] != nil && errors.Is(err, sentinels[s]) != worst {
 				t.Errorf("worst %v: errors.Is finds %v: %v", order[i], s, !worst)
@@ -153,7 +164,7 @@ func TestUnwrapShowsTheWorstOnly(t *testing.T) {
 	}
 }
 
-func TestDispatchErrorTellsWhatAndWhy(t *testing.T) {
+func TestDispatchErrorShowsWhatAndWhy(t *testing.T) {
 	t.Parallel()
 	o := func(id string, s core.State, err error) core.Outcome {
 		return core.Outcome{ID: id, State: s, Err: err, Task: "email", Queue: "mail"}
@@ -167,11 +178,11 @@ func TestDispatchErrorTellsWhatAndWhy(t *testing.T) {
 		{[]core.Outcome{o("a", core.NotSent, core.ErrNotSent)}, "airlock: dispatch: email a on mail: not sent"},
 		{[]core.Outcome{o("a", core.Duplicate, nil), o("b", core.Accepted, nil)}, "airlock: dispatch: 1 of 2 intents not accepted (1 duplicate), first email a on mail: duplicate"},
 		{[]core.Outcome{o("a", core.NotSent, nil), o("b", core.Rejected, io.EOF), o("c", core.Rejected, io.ErrClosedPipe)},
-			"airlock: dispatch: 3 of 3 intents not accepted (1 not sent, 2 rejected), first email b on mail: rejected: EOF"},
+			"airlock: dispatch: 3 of 3 intents not accepted (2 rejected, 1 not sent), first email b on mail: rejected: EOF"},
 		{[]core.Outcome{o("a", core.Failed, io.EOF), o("b", core.NotSent, nil)},
-			"airlock: dispatch: 2 of 2 intents not accepted (1 not sent, 1 failed), first email a on mail: failed: EOF"},
+			"airlock: dispatch: 2 of 2 intents not accepted (1 failed, 1 not sent), first email a on mail: failed: EOF"},
 		{[]core.Outcome{o("a", core.Duplicate, nil), o("b", core.NotSent, nil), o("c", core.Failed, nil), o("d", core.Rejected, nil), o("e", core.Unknown, io.EOF)},
-			"airlock: dispatch: 5 of 5 intents not accepted (1 unknown, 1 not sent, 1 rejected, 1 failed, 1 duplicate), first email e on mail: unknown: EOF"},
+			"airlock: dispatch: 5 of 5 intents not accepted (1 unknown, 1 rejected, 1 failed, 1 not sent, 1 duplicate), first email e on mail: unknown: EOF"},
 		{[]core.Outcome{o("a", 77, nil)}, "airlock: dispatch: email a on mail: State(77)"},
 		{[]core.Outcome{o("a", core.Failed, silent{})}, "airlock: dispatch: email a on mail: failed: %!v(PANIC=Error method: no text)"},
 		{nil, "airlock: dispatch: every intent was accepted"},
@@ -180,8 +191,48 @@ func TestDispatchErrorTellsWhatAndWhy(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}
-	err := core.Guard(core.Capabilities{Executor: "nats"}, accept)(t.Context(), intents(t, 1)[0], must(plain.Intent(canary, core.Priority(1)))(t))
+	err := (&core.Capabilities{Executor: "nats"}).CheckCall([]core.Intent{intents(t, 1)[0], must(plain.Intent(canary, core.Priority(1)))(t)})
 	if text := err.Error(); !strings.Contains(text, "nats refuses option priority") || strings.Count(text, "airlock:") != 1 {
 		t.Errorf("got %s", text)
+	}
+}
+
+func TestRejectMakesTheOthersNotSent(t *testing.T) {
+	t.Parallel()
+	ins := intents(t, 3)
+	out := core.Reject(nil, ins, 1, io.EOF)
+	if states(out) != "not sent,rejected,not sent" || out[1].Err != io.EOF || !errors.Is(out[0].Err, core.ErrNotSent) || out[2].ID != ins[2].ID || out[2].Task != "test.plain" {
+		t.Errorf("got %v", out)
+	}
+	again := core.Reject(out, ins, 2, io.ErrClosedPipe)
+	if states(again) != "not sent,rejected,rejected" || again[1].Err != io.EOF || again[2].Err != io.ErrClosedPipe || &again[0] != &out[0] {
+		t.Errorf("got %v", again)
+	}
+}
+
+func TestOutcomesAreTheSameForEachIntent(t *testing.T) {
+	t.Parallel()
+	ins := []core.Intent{must(plain.Intent("", core.ID("a"), core.Queue("mail")))(t), must(plain.Intent("", core.ID("b")))(t)}
+	out := core.Outcomes(ins, core.Failed, io.EOF)
+	want := []core.Outcome{{ID: "a", State: core.Failed, Err: io.EOF, Task: "test.plain", Queue: "mail"}, {ID: "b", State: core.Failed, Err: io.EOF, Task: "test.plain"}}
+	if !slices.Equal(out, want) || len(core.Outcomes(nil, core.Failed, io.EOF)) != 0 {
+		t.Errorf("got %v", out)
+	}
+}
+
+func TestContextErrorHasTheCause(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if err := core.ContextError(ctx); err != nil {
+		t.Errorf("got %v", err)
+	}
+	cancel(io.EOF)
+	if err := core.ContextError(ctx); !errors.Is(err, context.Canceled) || !errors.Is(err, io.EOF) {
+		t.Errorf("got %v", err)
+	}
+	bare, end := context.WithCancel(t.Context())
+	end()
+	if err := core.ContextError(bare); err != context.Canceled {
+		t.Errorf("got %v", err)
 	}
 }

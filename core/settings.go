@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// The bounds of option values. maxSpan keeps every time within what an int64 of
-// nanoseconds can hold, so that no adapter overflows when it rounds up.
+// The limits of option values. maxSpan keeps every time within an int64 of
+// nanoseconds, so that no adapter overflows when it rounds up.
 const (
 	minPriority = 1
 	maxPriority = 10
 	maxSpan     = 100 * 365 * 24 * time.Hour
 )
 
-// settings are options as they are gathered, for a task's defaults and then
-// for one intent on top of them.
+// settings collect options: first a task's defaults, then those of one intent.
 type settings struct {
 	Options
 	delay   time.Duration // relative, until resolve
@@ -28,7 +27,7 @@ type nativeValue struct {
 	value    any
 }
 
-// apply checks what can be judged by itself and sets it.
+// apply sets an option and checks everything that does not depend on others.
 func (s *settings) apply(o *Option) error {
 	switch o.name {
 	case OptionQueue:
@@ -58,7 +57,7 @@ func (s *settings) apply(o *Option) error {
 		return checkTime(OptionDeadline, s.Deadline)
 	case OptionID:
 		s.id = o.text
-		return checkID(o.text)
+		return ValidateID(o.text)
 	case OptionUnique:
 		s.Unique = o.text
 		return checkUnique(o.text)
@@ -149,8 +148,13 @@ func checkTime(name OptionName, t time.Time) error {
 	return nil
 }
 
-// check judges resolved options again, for intents whose fields somebody set.
-func (o *Options) check() error {
+// DefaultMaxAttempts is the number of runs of a job without [MaxAttempts] that
+// fails each time, on every queue.
+const DefaultMaxAttempts = 25
+
+// Validate returns [ErrInvalid] for a field with a value that no option allows. It
+// does not compare times with now.
+func (o *Options) Validate() error {
 	if o.Queue != "" {
 		if err := checkQueueName(o.Queue); err != nil {
 			return err

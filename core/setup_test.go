@@ -9,7 +9,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// canary is in every payload and header value of the tests that look for leaks.
+// canary is the secret in payloads and header values of tests that look for leaks.
 const canary = "c4n4ry"
 
 var plain = core.DeclareTask[string]("test.plain")
@@ -42,8 +42,8 @@ func states(outcomes []core.Outcome) string {
 	return strings.Join(words, ",")
 }
 
-// wantInvalid checks that err is ErrInvalid, names what it should, has the
-// package's prefix once, and shows no arguments.
+// wantInvalid checks that err is ErrInvalid, contains the names, has the package's
+// prefix once and does not show the canary.
 func wantInvalid(t testing.TB, err error, names ...string) {
 	t.Helper()
 	if !errors.Is(err, core.ErrInvalid) {
@@ -66,16 +66,20 @@ func wantInvalid(t testing.TB, err error, names ...string) {
 
 func accept(context.Context, ...core.Intent) error { return nil }
 
-// everything is a set of claims under which every option is taken.
+func nop(context.Context, string) error { return nil }
+
+var noCtx context.Context
+
+// everything returns capabilities that accept every option.
 func everything() core.Capabilities {
-	caps := core.Capabilities{Executor: "all", Options: map[core.OptionName]core.Claim{core.OptionNative: {Support: core.Native}}}
+	caps := core.Capabilities{Executor: "all", Options: map[core.OptionName]core.Claim{core.OptionNative: {Support: core.SupportNative}}}
 	for _, name := range core.PortableOptions() {
-		caps.Options[name] = core.Claim{Support: core.Native}
+		caps.Options[name] = core.Claim{Support: core.SupportNative}
 	}
 	return caps
 }
 
-// hostile is an error of a careless author: a nil pointer whose methods panic.
+// hostile is an error type whose methods panic on a nil pointer.
 type hostile struct{ cause error }
 
 func (h *hostile) Error() string { return h.cause.Error() }

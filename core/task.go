@@ -4,30 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 )
 
-// Task is a kind of work, with arguments of type A: a name, default options and
-// a codec. It is immutable and safe as a package variable. It is made by
-// [DeclareTask] where domain code only names what should happen, and by
-// [NewTask] where the handler is at hand.
+// Task is a kind of work with arguments of type A. It has a name, default options
+// and a codec. It is immutable and can be a package variable. [DeclareTask] makes
+// a task for domain code that does not know the handler. [NewTask] makes a task
+// with its handler.
 type Task[A any] struct {
 	name     string
 	defaults settings
 	codec    Codec
-	handler  *Handler // what NewTask was given
-	err      error    // what is wrong with the declaration
+	fn       func(ctx context.Context, args A) error // of NewTask
+	run      *taskFunc                               // calls fn with encoded arguments
+	err      error                                   // what is wrong with the declaration
+}
+
+// taskFunc calls the function of one task with encoded arguments.
+type taskFunc struct {
+	task string
+	call func(ctx context.Context, payload []byte) error
 }
 
 var errZeroTask = invalidf("zero Task: tasks are made by DeclareTask or NewTask")
 
-// DeclareTask names a task and gives its default options. A bad name or option
-// does not panic, since tasks are package variables: it is returned by
-// [Task.Intent] and, through [Handle], by [NewRegistry].
+// DeclareTask makes a task from a name and default options. A bad name or option
+// does not panic, since tasks are package variables. [Task.Validate],
+// [Task.Intent] and worker.NewRegistry return the error.
 //
-// Names are 2 to 127 of A-Z a-z 0-9 _ . : / + - with a letter, digit or _
-// first, and no empty part between dots.
+// A name has 2 to 127 of the characters A-Z a-z 0-9 _ . : / + - and begins with a
+// letter, digit or _. No part between dots is empty.
 func DeclareTask[A any](name string, defaults ...Option) Task[A] {
 	t := Task[A]{name: name, codec: JSON, err: checkTaskName(name)}
 	for i := range defaults {
@@ -44,58 +50,73 @@ func DeclareTask[A any](name string, defaults ...Option) Task[A] {
 	return t
 }
 
-// NewTask is [DeclareTask] and [Handle] in one, for small programs: its intents
-// know how to run themselves, so that an executor of this process needs no
-// [Registry]. A nil fn is [ErrInvalid], told like a bad name.
+// NewTask is [DeclareTask] for small programs. Its intents keep fn, so that
+// [Intent.Run] can call it and an executor in this process needs no Registry. A
+// nil fn is [ErrInvalid], reported like a bad name.
 func NewTask[A any](name string, fn func(ctx context.Context, args A) error, defaults ...Option) Task[A] {
 	t := DeclareTask[A](name, defaults...)
-	h := Handle(t, fn)
-	if t.err == nil {
-		t.err = h.err
+	if fn == nil && t.err == nil {
+		t.err = invalidf("task %s: nil function", clip(name))
 	}
-	t.handler = &h
+	t.fn = fn
+	t.bind()
 	return t
 }
 
-// Codec returns the task with another codec in place of [JSON]. A nil codec is
-// [ErrInvalid], told like a bad name. Give the codec before the task is
-// handled: its producers and its handlers must agree.
+// bind sets run from fn and codec.
+func (t *Task[A]) bind() {
+	if t.fn == nil {
+		return
+	}
+	decoder := Task[A]{name: t.name, codec: t.codec, err: t.err}
+	fn := t.fn
+	t.run = &taskFunc{t.name, func(ctx context.Context, payload []byte) error {
+		args, err := decoder.Decode(payload)
+		if err != nil {
+			return err
+		}
+		return fn(ctx, args)
+	}}
+}
+
+// Codec returns the task with another codec instead of [JSON]. A nil codec is
+// [ErrInvalid], reported like a bad name. Producers and handlers of a task must
+// use the same codec.
 func (t Task[A]) Codec(c Codec) Task[A] {
 	if c == nil && t.err == nil {
 		t.err = invalidf("task %s: nil codec", clip(t.name))
 	}
 	t.codec = c
-	if t.handler != nil {
-		h := *t.handler
-		h.codec, h.err = c, t.err
-		t.handler = &h
-	}
+	t.bind()
 	return t
 }
 
 // Name returns the task's name.
 func (t Task[A]) Name() string { return t.name }
 
-// Handler returns the handler that [NewTask] was given, for a [Registry]. For a
-// task that was only declared it is one that NewRegistry refuses.
-func (t Task[A]) Handler() Handler {
-	if t.handler != nil {
-		return *t.handler
+// Func returns the function of a [NewTask] task, or nil.
+func (t Task[A]) Func() func(ctx context.Context, args A) error { return t.fn }
+
+// Defaults returns the task's default options without [Delay], headers and native
+// options.
+func (t Task[A]) Defaults() Options { return t.defaults.Options }
+
+// Validate checks the declaration. It returns [ErrInvalid] for the zero Task, a
+// bad name, a bad default option, or a nil function or codec.
+func (t Task[A]) Validate() error {
+	if t.err == nil && t.name == "" {
+		return errZeroTask
 	}
-	return Handler{name: t.name, err: invalidf("task %s: declared without a handler, use Handle", clip(t.name))}
+	return t.err
 }
 
 // Intent makes an intent to run the task with these arguments. It merges the
-// task's defaults with opts, resolves delays, encodes the arguments and
-// validates everything, so that later changes to args cannot reach the job and
-// whatever is wrong is told here: every error is [ErrInvalid] and names what
-// it is about.
+// task's defaults with opts, turns a delay into a time, encodes the arguments and
+// validates everything. Later changes to args do not affect the intent. Every
+// error is [ErrInvalid] and names the task.
 func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
-	if t.err != nil {
-		return Intent{}, t.err
-	}
-	if t.name == "" {
-		return Intent{}, errZeroTask
+	if err := t.Validate(); err != nil {
+		return Intent{}, err
 	}
 	s := t.defaults
 	for i := range opts {
@@ -112,7 +133,7 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 		return Intent{}, about("task "+t.name, err)
 	}
 	in := Intent{ID: s.id, Task: t.name, Options: s.Options}
-	in.hold(content{payload: payload, headers: s.headers, native: s.native, handler: t.handler})
+	in.hold(content{payload: payload, headers: s.headers, native: s.native, fn: t.run})
 	if in.ID == "" {
 		in.issued = newID(now)
 		in.ID = in.issued
@@ -120,25 +141,33 @@ func (t Task[A]) Intent(args A, opts ...Option) (Intent, error) {
 	return in, nil
 }
 
-// Args decodes the arguments of an intent of this task: for tests, and for
-// executors that call typed functions themselves. An intent of another task, or
-// a payload that cannot be decoded, is [ErrInvalid].
+// Args decodes the arguments of an intent of this task, for tests and for
+// executors that call typed functions themselves. An intent of another task is
+// [ErrInvalid]. Other errors are those of [Task.Decode].
 func (t Task[A]) Args(in Intent) (args A, err error) {
-	switch {
-	case t.err != nil:
-		return args, t.err
-	case t.name == "":
-		return args, errZeroTask
-	case in.Task != t.name:
+	if err := t.Validate(); err != nil {
+		return args, err
+	}
+	if in.Task != t.name {
 		return args, invalidf("an intent of task %s has no arguments of task %s", clip(in.Task), t.name)
 	}
-	if err := decode(t.codec, in.held().payload, &args); err != nil {
+	return t.Decode(in.held().payload)
+}
+
+// Decode decodes encoded arguments of this task. Its error is [ErrInvalid] and
+// names the task. If the payload is not in the codec's format, so that no version
+// of the task can read it, errors.Is also finds [ErrMalformed].
+func (t Task[A]) Decode(payload []byte) (args A, err error) {
+	if err := t.Validate(); err != nil {
+		return args, err
+	}
+	if err := decode(t.codec, payload, &args); err != nil {
 		return args, about("task "+t.name, err)
 	}
 	return args, nil
 }
 
-// encode contains the panics of a codec, and of the Marshalers below it.
+// encode recovers panics of a codec, and of the Marshalers that it calls.
 func encode(c Codec, args any) (payload []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -149,7 +178,7 @@ func encode(c Codec, args any) (payload []byte, err error) {
 	return payload, asInvalid(err)
 }
 
-// decode contains the panics of a codec, and of the Unmarshalers below it.
+// decode recovers panics of a codec, and of the Unmarshalers that it calls.
 func decode[A any](c Codec, payload []byte, args *A) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -159,11 +188,12 @@ func decode[A any](c Codec, payload []byte, args *A) (err error) {
 	return asInvalid(c.Decode(payload, args))
 }
 
-// codecPanic leaves the panic's value out of its text: it may hold arguments.
+// codecPanic returns an error whose text omits the panic's value, which may hold
+// arguments.
 func codecPanic(doing string, args, v any) error {
 	return &markedError{
 		text: fmt.Sprintf("airlock: %s arguments of type %T panicked", doing, args),
-		mark: ErrInvalid, cause: &PanicError{Value: v, Stack: debug.Stack()},
+		mark: ErrInvalid, cause: panicError(v),
 	}
 }
 
@@ -176,43 +206,3 @@ func asInvalid(err error) error {
 	}
 	return &markedError{text: err.Error(), mark: ErrInvalid, cause: err}
 }
-
-// Handler is a task's name and the function that does its work, as a value for
-// [NewRegistry]. It is made by [Handle] or [Task.Handler].
-type Handler struct {
-	name  string
-	codec Codec
-	err   error
-	call  func(ctx context.Context, codec Codec, payload []byte) error
-}
-
-// Handle joins a task with the function that does its work. What is wrong with
-// either is told by [NewRegistry].
-//
-// The function returns nil when the work is done, an error when it should be
-// tried again, [Permanent] when trying again is no use, and [Snooze] to be
-// called again later without that having been an attempt. Its context ends
-// with the task's Timeout and Deadline and when the worker stops; [JobFrom]
-// tells it which job and attempt it is. It must be safe for concurrent use,
-// and as every queue delivers at least once, safe to run again.
-func Handle[A any](t Task[A], fn func(ctx context.Context, args A) error) Handler {
-	h := Handler{name: t.name, codec: t.codec, err: t.err}
-	switch {
-	case h.err != nil:
-	case t.name == "":
-		h.err = errZeroTask
-	case fn == nil:
-		h.err = invalidf("task %s: nil handler", clip(t.name))
-	}
-	h.call = func(ctx context.Context, codec Codec, payload []byte) error {
-		var args A
-		if err := decode(codec, payload, &args); err != nil {
-			return Permanent(about("task "+t.name, err))
-		}
-		return fn(ctx, args)
-	}
-	return h
-}
-
-// Task returns the name of the task that the handler is for.
-func (h Handler) Task() string { return h.name }

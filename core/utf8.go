@@ -8,13 +8,14 @@ import (
 	"unicode/utf8"
 )
 
-// stringSearch looks for a string of invalid UTF-8 the way encoding/json walks
-// a value. It runs only on suspicion.
+// stringSearch looks for a string of invalid UTF-8. It walks a value as
+// encoding/json does. It runs only for arguments whose encoding has the six
+// characters \ufffd, so it costs other arguments nothing.
 type stringSearch map[visit]bool
 
-// visit is one place in memory, seen as one type. Fields that encoding/json
-// leaves out in favour of others of the same name are looked at nevertheless,
-// and may lead round in a circle.
+// visit is one place in memory, as one type. The search also looks at fields that
+// encoding/json leaves out because another field has their name. Such fields can
+// form a cycle, so every place is visited once.
 type visit struct {
 	at  uintptr
 	len int
@@ -59,7 +60,7 @@ func (seen stringSearch) invalid(v reflect.Value) bool {
 			return false
 		}
 		for it := v.MapRange(); it.Next(); {
-			// A key of kind string is written as it is, whatever its methods.
+			// encoding/json ignores the methods of a key whose kind is string.
 			if it.Key().Kind() == reflect.String && !utf8.ValidString(it.Key().String()) ||
 				it.Key().Kind() != reflect.String && seen.invalid(it.Key()) || seen.invalid(it.Value()) {
 				return true
@@ -88,8 +89,9 @@ func (seen stringSearch) invalidField(v reflect.Value) bool {
 		switch {
 		case tag == "-":
 		case field.Anonymous && (name == "" || !field.IsExported()) && reflect.Indirect(value).Kind() == reflect.Struct:
-			// Its fields stand beside the others, even those of an unexported
-			// type; its own Marshaler, if it had one, has been promoted.
+			// encoding/json writes its fields as fields of the outer struct, also
+			// those of an unexported type. A Marshaler of its own would have been
+			// promoted, and marshaled would have found it.
 			if value.Kind() == reflect.Pointer && !seen.first(value, 0) {
 				continue
 			}
@@ -103,8 +105,9 @@ func (seen stringSearch) invalidField(v reflect.Value) bool {
 	return false
 }
 
-// marshaled returns the text that a value writes for itself and encoding/json
-// then quotes. What a json.Marshaler writes is not quoted, and so not altered.
+// marshaled returns the text of a value that is an encoding.TextMarshaler, which
+// encoding/json then quotes. It returns "" for a json.Marshaler, whose output is
+// not quoted and so not altered.
 func marshaled(v reflect.Value) (text string, ok bool) {
 	if !v.CanInterface() || v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer && v.IsNil() {
 		return "", false
@@ -118,7 +121,7 @@ func marshaled(v reflect.Value) (text string, ok bool) {
 			self = v.Addr()
 		}
 		if m == textMarshalerType {
-			b, _ := self.Interface().(encoding.TextMarshaler).MarshalText() // it has not failed before
+			b, _ := self.Interface().(encoding.TextMarshaler).MarshalText() // it did not fail when the value was encoded
 			return string(b), true
 		}
 		return "", true
