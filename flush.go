@@ -2,6 +2,7 @@ package airlock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -9,65 +10,17 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// FlushError says that a flush did not deliver every intent, and what became of
-// each. errors.Is and errors.As see what a [core.DispatchError] of the same
-// outcomes shows.
-type FlushError struct {
-	// Outcomes has one outcome for each intent that the policies let leave, in
-	// the order of the flush.
-	Outcomes []core.Outcome
-	// Undelivered holds the intents that were neither Accepted nor Duplicate, in
-	// order. Sending them again is safe as far as the executor's ID window goes;
-	// those Rejected or Failed will fare no better.
-	Undelivered []core.Intent
-
-	cause error
-}
-
-func (e *FlushError) Error() string {
-	return fmt.Sprintf("airlock: flush: %d of %d intents not delivered: %v", len(e.Undelivered), len(e.Outcomes), e.cause)
-}
-
-// Unwrap returns the [*core.DispatchError] of the outcomes.
-func (e *FlushError) Unwrap() error { return e.cause }
-
-// newFlushError returns nil if everything was delivered; a duplicate was.
-func newFlushError(outcomes []core.Outcome, intents []core.Intent) error {
-	var undelivered []core.Intent
-	for i := range outcomes {
-		if s := outcomes[i].State; s != core.Accepted && s != core.Duplicate {
-			undelivered = append(undelivered, intents[i])
-		}
-	}
-	if undelivered == nil {
-		return nil
-	}
-	return &FlushError{Outcomes: outcomes, Undelivered: undelivered, cause: core.Combine(outcomes)}
-}
-
-func allOutcomes(intents []core.Intent, state core.State, err error) []core.Outcome {
-	out := core.OutcomesOf(nil, intents)
-	for i := range out {
-		out[i].State, out[i].Err = state, err
-	}
-	return out
-}
-
-// Flush ends the scope and sends what it holds to its executor, in order and in
-// one call, or hands it to the scope around it. What the policies drop is not
-// sent, and is no failure; nor is a Duplicate. If anything was not delivered the
-// error is a [*FlushError] that holds it.
-//
-// A ctx that is done, unless there is a [FlushLimit], or a policy that panics,
-// sends nothing. A second Flush, or one after Discard, is [ErrScopeClosed].
-func (s *Scope) Flush(ctx context.Context) error {
-	if ctx == nil {
-		return fmt.Errorf("airlock: flush: nil context: %w", core.ErrInvalid)
-	}
-	if !s.end() {
+func (s *scope) flush(ctx context.Context) error {
+	if !s.end(ScopeFlushed) {
 		return fmt.Errorf("airlock: flush: %w", ErrScopeClosed)
 	}
 	if len(s.intents) == 0 {
+		return nil
+	}
+	if s.joins {
+		if err := s.outer.capture(s.set.children, s.intents, s.meta); err != nil {
+			return notSent(s.intents, err)
+		}
 		return nil
 	}
 	if s.set.flushLimit > 0 {
@@ -75,129 +28,150 @@ func (s *Scope) Flush(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.set.flushLimit)
 		defer cancel()
 	}
-	if s.exec == nil {
-		if err := s.outer.capture(s.set.children, s.intents, s.origins); err != nil {
-			return newFlushError(allOutcomes(s.intents, core.NotSent, err), s.intents)
-		}
-		return nil
-	}
-	// Neither policies nor whatever the executor runs may see a scope: what they
-	// enqueued would land in the one around this.
-	outside := (&place{}).attach(ctx)
-	intents, err := s.leaving(outside)
+	ctx = withoutScopes(ctx)
+	intents, err := s.leaving(ctx)
 	if err != nil {
-		return newFlushError(allOutcomes(intents, core.NotSent, err), intents)
+		return notSent(intents, err)
 	}
-	return s.send(outside, intents)
+	return s.send(ctx, intents)
 }
 
-// leaving returns the intents that are this scope's to send: those that no
-// outer scope captures and the policies allow. With an error it returns those
-// that stay undelivered.
-func (s *Scope) leaving(ctx context.Context) (intents []core.Intent, err error) {
+// leaving returns the intents that this scope has to send: those that no outer
+// scope captures and that the policies allow. With an error it returns those that
+// stay undelivered.
+func (s *scope) leaving(ctx context.Context) (intents []core.Intent, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &core.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	intents, origins := s.intents, s.origins
-	for outer := s.outer; outer != nil && len(intents) > 0; outer = outer.outer {
-		left, leftFrom, err := outer.claim(ctx, s.set.children, intents, origins)
-		if err != nil {
-			return intents, err
+	intents, meta := s.intents, s.meta
+	if !s.transactional {
+		for outer := s.outer; outer != nil && len(intents) > 0; outer = outer.outer {
+			if intents, meta, err = outer.captureFrom(ctx, s, intents, meta); err != nil {
+				return intents, err
+			}
 		}
-		intents, origins = left, leftFrom
 	}
-	if !slices.ContainsFunc(origins, func(o origin) bool { return o.at.filters }) {
+	if !slices.ContainsFunc(meta, func(m intentMeta) bool { return m.chain.filters }) {
 		return intents, nil
 	}
-	s.place.judgements.Add(1)
-	defer s.place.judgements.Add(-1)
-	judging := (&place{scope: s, judging: true}).attach(ctx)
+	judging := (&scopeChain{scope: s, judging: true}).attach(ctx)
 	allowed := make([]core.Intent, 0, len(intents))
 	for i := range intents {
-		if origins[i].at.allows(judging, &intents[i]) {
+		if meta[i].chain.allows(judging, &intents[i]) {
 			allowed = append(allowed, intents[i])
 		}
 	}
 	return allowed, nil
 }
 
-// claim captures those intents of a scope further in that this one asks for,
-// and returns the others.
-func (s *Scope) claim(ctx context.Context, family *lineage, intents []core.Intent, origins []origin) ([]core.Intent, []origin, error) {
+// captureFrom captures what OnDescendantFlush asks for and returns the rest. With
+// an error it has captured nothing and returns everything.
+func (s *scope) captureFrom(ctx context.Context, inner *scope, intents []core.Intent, meta []intentMeta) ([]core.Intent, []intentMeta, error) {
 	if s.set.captures == nil {
-		return intents, origins, nil
+		return intents, meta, nil
 	}
 	var taken, left []core.Intent
-	var takenFrom, leftFrom []origin
+	var takenMeta, leftMeta []intentMeta
 	for i := range intents {
 		if s.set.captures(ctx, intents[i]) {
-			taken, takenFrom = append(taken, intents[i]), append(takenFrom, origins[i])
+			taken, takenMeta = append(taken, intents[i]), append(takenMeta, meta[i])
 		} else {
-			left, leftFrom = append(left, intents[i]), append(leftFrom, origins[i])
+			left, leftMeta = append(left, intents[i]), append(leftMeta, meta[i])
 		}
 	}
 	if len(taken) == 0 {
-		return intents, origins, nil
+		return intents, meta, nil
 	}
-	return left, leftFrom, s.capture(family, taken, takenFrom)
+	if err := s.capture(inner.set.children, taken, takenMeta); err != nil {
+		return intents, meta, err
+	}
+	return left, leftMeta, nil
 }
 
-// send makes the call, and with ContinueOnError a second one.
-func (s *Scope) send(ctx context.Context, intents []core.Intent) error {
+// send calls the executor.
+func (s *scope) send(ctx context.Context, intents []core.Intent) error {
 	if len(intents) == 0 {
 		return nil
 	}
 	if s.set.children != nil {
-		s.mu.Lock() // Intents may be asked for meanwhile
-		s.set.children.name(intents)
+		s.mu.Lock() // Intents may be called meanwhile
+		s.set.children.assign(intents)
 		s.mu.Unlock()
 	}
-	err := call(ctx, s.exec, intents)
+	if ctx.Err() != nil {
+		return notSent(intents, core.ContextError(ctx))
+	}
+	err := s.exec.Call(ctx, intents)
 	if err == nil {
+		s.noteSent(intents)
 		return nil
 	}
 	outcomes := core.OutcomesOf(err, intents)
 	if s.set.continueOnError {
-		resend(ctx, s.exec, intents, outcomes)
+		sendUntried(ctx, s.exec, intents, outcomes)
 	}
-	return newFlushError(outcomes, intents)
+	sent, err := newFlushError(intents, outcomes)
+	s.noteSent(sent)
+	return err
 }
 
-// resend sends what was not sent once more and updates the outcomes.
-func resend(ctx context.Context, exec core.Executor, intents []core.Intent, outcomes []core.Outcome) {
-	var rest []core.Intent
-	var index []int
-	for i := range outcomes {
-		if outcomes[i].State == core.NotSent {
-			rest, index = append(rest, intents[i]), append(index, i)
+func (s *scope) noteSent(intents []core.Intent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = intents
+}
+
+// sendUntried sends again, until each intent has been tried once, and updates the
+// outcomes.
+func sendUntried(ctx context.Context, exec core.Executor, intents []core.Intent, outcomes []core.Outcome) {
+	call := outcomes // of the last call
+	var places []int // of the call's intents among all; nil for the first call
+	for ctx.Err() == nil {
+		rest := untried(call)
+		if len(rest) == 0 || len(rest) == len(call) {
+			return
 		}
-	}
-	if len(rest) == 0 || len(rest) == len(intents) || ctx.Err() != nil {
-		return
-	}
-	for k, o := range core.OutcomesOf(call(ctx, exec, rest), rest) {
-		outcomes[index[k]] = o
+		batch := make([]core.Intent, len(rest))
+		for k, i := range rest {
+			if places != nil {
+				rest[k] = places[i]
+			}
+			batch[k] = intents[rest[k]]
+		}
+		places = rest
+		call = core.OutcomesOf(exec.Call(ctx, batch), batch)
+		for k, o := range call {
+			outcomes[places[k]] = o
+		}
 	}
 }
 
-// call contains a panic of the executor: the intents may have been sent.
-func call(ctx context.Context, exec core.Executor, intents []core.Intent) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			p := &core.PanicError{Value: v, Stack: debug.Stack()}
-			err = core.Combine(allOutcomes(intents, core.Unknown, p))
+// untried returns the positions of the intents that the executor has not tried in
+// a call: those after one that failed, and those next to one that was refused. An
+// executor that stopped without saying so, with [core.ErrEarlierFailed], has not
+// tried what was not sent.
+func untried(call []core.Outcome) []int {
+	var refused, failed, says bool
+	for i := range call {
+		switch call[i].State {
+		case core.Rejected:
+			refused = true
+		case core.Failed, core.Unknown:
+			failed = true
+		case core.NotSent:
+			says = says || errors.Is(call[i].Err, core.ErrEarlierFailed)
 		}
-	}()
-	if err := ctx.Err(); err != nil {
-		if cause := context.Cause(ctx); cause != err {
-			err = fmt.Errorf("%w: %w", err, cause)
+	}
+	var at []int
+	for i := range call {
+		if call[i].State != core.NotSent {
+			continue
 		}
-		return core.Combine(allOutcomes(intents, core.NotSent, err))
+		if refused || failed && !says || errors.Is(call[i].Err, core.ErrEarlierFailed) {
+			at = append(at, i)
+		}
 	}
-	if err := exec(ctx, intents...); err != nil {
-		return core.Combine(core.OutcomesOf(err, intents))
-	}
-	return nil
+	return at
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// named records that it was asked, and says yes.
+// named records that it was asked, and allows everything.
 func named(name string, mu *sync.Mutex, asked *[]string) airlock.Policy {
 	add := func(when string) {
 		mu.Lock()
@@ -133,86 +134,115 @@ func TestLogOnFlushShowsNoPayload(t *testing.T) {
 
 func TestAPolicyCannotEnqueue(t *testing.T) {
 	t.Parallel()
-	for _, where := range []string{"in the same scope", "in a scope of its own"} {
-		for _, with := range []string{"its own context", "a context that it kept"} {
-			t.Run(where+" with "+with, func(t *testing.T) {
-				t.Parallel()
-				var s sink
-				var kept context.Context
-				var tried []error
-				bad := airlock.Policy{OnEnqueue: func(given context.Context, _ core.Intent) error {
-					ctx := given
-					if with != "its own context" {
-						ctx = kept
-					}
-					var err error
-					if where == "in the same scope" {
-						err = airlock.Enqueue(ctx, note, "from the policy")
-					} else {
-						err = airlock.Run(ctx, s.Execute, func(ctx context.Context) error {
-							return airlock.Enqueue(ctx, note, "from the policy")
-						})
-					}
-					tried = append(tried, err)
-					return nil
-				}}
-				nest(t, t.Context(), s.Execute, func(ctx context.Context) {
-					kept = ctx
-					enqueue(t, ctx, "a")
-				}, bad)
-				if len(tried) != 1 {
-					t.Fatalf("the policy was asked %d times, want once", len(tried))
-				}
-				wantIs(t, tried[0], airlock.ErrPolicyEnqueue)
-				wantGot(t, &s, "a")
+	for name, try := range map[string]func(ctx context.Context, exec core.Executor) error{
+		"in the same scope": func(ctx context.Context, _ core.Executor) error {
+			return airlock.Enqueue(ctx, note, "from the policy")
+		},
+		"in a scope of its own": func(ctx context.Context, exec core.Executor) error {
+			return airlock.Run(ctx, exec, func(ctx context.Context) error {
+				return airlock.Enqueue(ctx, note, "from the policy")
 			})
+		},
+		"in a region of its own": func(ctx context.Context, _ core.Executor) error {
+			return airlock.Enqueue(airlock.WithPolicy(ctx, airlock.BlockTasks("test.other")), note, "from the policy")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s sink
+			var tried []error
+			bad := airlock.Policy{
+				OnEnqueue: func(ctx context.Context, _ core.Intent) error {
+					tried = append(tried, try(ctx, s.Execute))
+					return nil
+				},
+				Allows: func(ctx context.Context, _ core.Intent) bool {
+					tried = append(tried, try(ctx, s.Execute))
+					return true
+				},
+			}
+			nest(t, t.Context(), s.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, bad)
+			if len(tried) != 2 {
+				t.Fatalf("the policy was asked %d times, want twice", len(tried))
+			}
+			wantIs(t, tried[0], airlock.ErrPolicyEnqueue)
+			wantIs(t, tried[1], airlock.ErrPolicyEnqueue)
+			wantGot(t, &s, "a")
+		})
+	}
+}
+
+// It is a mistake, and it must not end the process.
+func TestAPolicyThatEnqueuesThroughACapturedContextIsStopped(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(ctx context.Context, exec core.Executor){
+		"twice in the same scope": func(ctx context.Context, _ core.Executor) {
+			airlock.Enqueue(ctx, note, "from the policy") // it fails
+			airlock.Enqueue(ctx, note, "from the policy") // it fails
+		},
+		"in a scope of its own": func(ctx context.Context, exec core.Executor) {
+			airlock.Run(ctx, exec, func(ctx context.Context) error { // it fails
+				return airlock.Enqueue(ctx, note, "from the policy")
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s sink
+			var captured context.Context
+			bad := airlock.Policy{OnEnqueue: func(context.Context, core.Intent) error {
+				call(captured, s.Execute)
+				return nil
+			}}
+			err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+				captured = ctx
+				wantIs(t, airlock.Enqueue(ctx, note, "a"), airlock.ErrPolicyEnqueue)
+				wantIs(t, airlock.Enqueue(ctx, note, "b"), airlock.ErrPolicyEnqueue)
+				return nil
+			}, bad)
+			if err != nil {
+				t.Error(err)
+			}
+			wantGot(t, &s, "")
+		})
+	}
+}
+
+func TestAPolicyPrintsItsName(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		policy airlock.Policy
+		want   string
+	}{
+		{airlock.DropAll(), "DropAll"},
+		{airlock.BlockTasks("a.b", "c.d"), "BlockTasks(a.b, c.d)"},
+		{airlock.Require(core.Capabilities{Executor: "asynq"}), "Require(asynq)"},
+		{airlock.All(airlock.DropAll(), airlock.AssertNoEffects()), "All(DropAll, AssertNoEffects)"},
+		{airlock.Policy{}, "without a name"},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%s"} {
+			if got := fmt.Sprintf(verb, tc.policy); got != tc.want {
+				t.Errorf("%s prints %q, want %q", verb, got, tc.want)
+			}
 		}
 	}
-	t.Run("in a region of its own", func(t *testing.T) {
-		t.Parallel()
-		var s sink
-		var tried []error
-		bad := airlock.Policy{OnEnqueue: func(ctx context.Context, _ core.Intent) error {
-			ctx = airlock.WithPolicy(ctx, airlock.BlockTasks("test.other"))
-			tried = append(tried, airlock.Enqueue(ctx, note, "from the policy"))
-			return nil
-		}}
-		nest(t, t.Context(), s.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, bad)
-		if len(tried) != 1 {
-			t.Fatalf("the policy was asked %d times, want once", len(tried))
+}
+
+func TestARefusalNamesThePolicyAndHasOnePrefix(t *testing.T) {
+	t.Parallel()
+	var s sink
+	small := airlock.Require(core.Capabilities{Executor: "small"})
+	for want, p := range map[string]airlock.Policy{
+		"airlock: policy Require(small) refuses task test.note: small refuses option priority":                               small,
+		"airlock: policy All(DropAll, Require(small)) refuses task test.note: Require(small): small refuses option priority": airlock.All(airlock.DropAll(), small),
+	} {
+		err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+			return airlock.Enqueue(ctx, note, "a", core.Priority(9))
+		}, p)
+		if got := fmt.Sprint(err); got != want {
+			t.Errorf("error\n %s\nwant\n %s", got, want)
 		}
-		wantIs(t, tried[0], airlock.ErrPolicyEnqueue)
-		wantGot(t, &s, "a")
-	})
-	t.Run("at the flush with a context that it kept", func(t *testing.T) {
-		t.Parallel()
-		var outer, inner sink
-		var kept context.Context
-		var tried error
-		bad := airlock.Policy{Allows: func(context.Context, core.Intent) bool {
-			tried = airlock.Enqueue(kept, note, "from the policy")
-			return true
-		}}
-		nest(t, t.Context(), outer.Execute, func(ctx context.Context) {
-			kept = ctx // its scope is open while the inner one is flushed
-			nest(t, ctx, inner.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, bad)
-		})
-		wantIs(t, tried, airlock.ErrPolicyEnqueue)
-		wantGot(t, &inner, "a")
-		wantGot(t, &outer, "")
-	})
-	t.Run("at the flush", func(t *testing.T) {
-		t.Parallel()
-		var s sink
-		var tried error
-		bad := airlock.Policy{Allows: func(ctx context.Context, _ core.Intent) bool {
-			tried = airlock.Enqueue(ctx, note, "from the policy")
-			return true
-		}}
-		nest(t, t.Context(), s.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, bad)
-		wantIs(t, tried, airlock.ErrPolicyEnqueue)
-		wantGot(t, &s, "a")
-	})
+	}
 }
 
 // Two goroutines that enqueue at the same time are not a policy that does.

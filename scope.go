@@ -3,182 +3,278 @@ package airlock
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 
 	"github.com/goairlock/airlock/core"
 )
 
-// Scope holds intents back until it is flushed or discarded. It is made by
-// [Run], which ends it as well, or by [Begin]. It is safe for concurrent use.
+// Scope holds intents back until it is flushed or discarded. [Begin] returns it to
+// its owner, who ends it. [FromContext] returns it to everybody else, to look at.
+// A Scope is safe for concurrent use.
 type Scope struct {
-	exec  core.Executor // nil: hands over to outer
-	outer *Scope        // the scope around this one
-	set   settings
-	place *place // where its own context stands
+	scope *scope
+	owner bool
+}
+
+// ScopeState says how far a scope has come.
+type ScopeState uint8
+
+// The states of a [Scope].
+const (
+	ScopeOpen      ScopeState = iota // it takes intents
+	ScopeFlushed                     // Flush was called; its error says whether all was delivered
+	ScopeDiscarded                   // it has ended and sent nothing
+)
+
+func (s ScopeState) String() string {
+	switch s {
+	case ScopeOpen:
+		return "open"
+	case ScopeFlushed:
+		return "flushed"
+	case ScopeDiscarded:
+		return "discarded"
+	}
+	return fmt.Sprintf("ScopeState(%d)", uint8(s))
+}
+
+// scope is what the owner's Scope and that of FromContext share.
+type scope struct {
+	exec          core.Executor           // what it flushes to, unless it joins
+	ask           func(core.Intent) error // asks exec; nil if exec cannot be asked
+	outer         *scope                  // the scope around this one
+	joins         bool                    // it hands its intents to outer
+	transactional bool                    // the transaction of exec decides
+	set           settings
+	chain         *scopeChain // of its own context
+	owned, view   Scope
 
 	mu      sync.Mutex
-	ended   bool          // guarded by mu
-	intents []core.Intent // guarded by mu until ended
-	origins []origin      // guarded by mu until ended; one per intent
+	state   ScopeState    // guarded by mu
+	intents []core.Intent // guarded by mu while open
+	meta    []intentMeta  // guarded by mu while open; one per intent
+	sent    []core.Intent // guarded by mu
 }
 
-// origin is what a scope knows of an intent beside the intent.
-type origin struct {
-	at       *place // where it was enqueued
-	captured bool   // by a scope inside this one
+// intentMeta is what a scope knows about an intent in addition to the intent.
+type intentMeta struct {
+	chain    *scopeChain // of the context that enqueued it
+	captured bool        // it comes from a scope inside this one
 }
 
-// Begin opens a scope, to be ended by [Scope.Flush] or [Scope.Discard], and
-// returns a context that is in it. [Run] does both ends and is what most
-// programs want.
-//
-// A nil exec makes the scope hand its intents, at its flush, to the scope
-// around it; without one, the executor and options of [WithDefaults] are used;
-// without those, Begin returns [ErrNoScope]. With an executor of its own it
-// flushes to that, unless a scope around it captures what it flushes.
-func Begin(ctx context.Context, exec core.Executor, opts ...Option) (context.Context, *Scope, error) {
-	if ctx == nil {
-		return nil, nil, fmt.Errorf("airlock: nil context: %w", core.ErrInvalid)
-	}
-	around := placeOf(ctx)
-	if around != nil && around.judging {
-		return nil, nil, fmt.Errorf("airlock: a policy begins a scope: %w", ErrPolicyEnqueue)
-	}
-	s := &Scope{exec: exec}
-	if around != nil {
-		s.outer = around.scope
-	}
-	if exec == nil && s.outer == nil {
-		d, _ := ctx.Value(defaultsKey{}).(*defaults)
-		if d == nil || d.exec == nil {
-			return nil, nil, fmt.Errorf("airlock: nil executor, no outer scope to join and no default: %w", ErrNoScope)
+// connect asks the scope's executor and finds out where the intents go.
+func (s *scope) connect(ctx context.Context) error {
+	if s.exec != nil {
+		var err error
+		if s.ask, err = s.exec.Checker(withoutScopes(ctx)); err != nil {
+			return err
 		}
-		s.exec = d.exec
-		if err := s.set.applyAll(d.opts); err != nil {
-			return nil, nil, err
+		if s.outer != nil && s.ask != nil {
+			caps, _ := s.exec.Capabilities()
+			s.transactional = caps.Transactional
 		}
 	}
-	if err := s.set.applyAll(opts); err != nil {
-		return nil, nil, err
+	s.joins = s.outer != nil && !s.set.independent && !s.transactional
+	if s.joins && s.outer.hasEnded() {
+		return fmt.Errorf("airlock: the outer scope, which would get the intents: %w", ErrScopeClosed)
 	}
-	if exec == nil && s.outer != nil && s.outer.hasEnded() {
-		return nil, nil, fmt.Errorf("airlock: the outer scope to join: %w", ErrScopeClosed)
-	}
-	if s.set.children == nil && s.outer != nil {
-		s.set.children = s.outer.set.children
-	}
-	s.place = around.within(s, s.set.policy)
-	return s.place.attach(ctx), s, nil
+	return nil
 }
 
-// Run opens a scope, calls fn with a context that is in it, and ends it: it
-// flushes if fn returned nil, and discards if fn returned an error, panicked or
-// ended its goroutine; a panic goes on. See [Begin] for a nil exec.
-//
-// It returns fn's error, or what was wrong with the flush, a [*FlushError]; with
-// [ShouldFlush] maybe both, joined. The flush obeys ctx.
-func Run(ctx context.Context, exec core.Executor, fn func(ctx context.Context) error, opts ...Option) error {
-	if fn == nil {
-		return fmt.Errorf("airlock: Run with a nil function: %w", core.ErrInvalid)
+// check returns what the intent would be refused with at the flush.
+func (s *scope) check(ctx context.Context, in *core.Intent) error {
+	for s.joins {
+		s = s.outer
 	}
-	inside, s, err := Begin(ctx, exec, opts...)
-	if err != nil {
-		return err
+	if s.outer != nil && !s.transactional {
+		to, err := s.captor(ctx, in)
+		if err != nil {
+			return err
+		}
+		if to != nil {
+			return to.check(ctx, in)
+		}
 	}
-	defer s.Discard() // for a panic; after a flush it does nothing
-	err = fn(inside)
-	flush := err == nil
-	if s.set.shouldFlush != nil {
-		flush = s.set.shouldFlush(err)
+	if s.ask == nil {
+		return nil
 	}
-	if !flush {
-		return err
-	}
-	flushed := s.Flush(ctx)
-	switch {
-	case err == nil:
-		return flushed
-	case flushed == nil:
-		return err
-	}
-	return fmt.Errorf("%w; and %w", err, flushed)
+	return s.ask(*in)
 }
 
-// buffer adds intents that the policies have passed.
-func (s *Scope) buffer(at *place, intents []core.Intent) error {
+// captor returns the outer scope that would capture the intent now, or nil.
+func (s *scope) captor(ctx context.Context, in *core.Intent) (to *scope, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &core.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	for outer := s.outer; outer != nil; outer = outer.outer {
+		if outer.set.captures != nil && outer.set.captures(withoutScopes(ctx), *in) {
+			return outer, nil
+		}
+	}
+	return nil, nil
+}
+
+// buffer adds intents that the policies and the executor have passed.
+func (s *scope) buffer(chain *scopeChain, intents []core.Intent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.state != ScopeOpen {
 		return fmt.Errorf("airlock: %s: %w", subject(intents), ErrScopeClosed)
 	}
 	s.intents = append(s.intents, intents...)
 	for range intents {
-		s.origins = append(s.origins, origin{at: at})
+		s.meta = append(s.meta, intentMeta{chain: chain})
 	}
 	return nil
 }
 
-// capture takes what a scope inside this one flushes. Whoever leaves the job that
-// it is a child of gets its ID from that job now: nobody further out knows it.
-func (s *Scope) capture(family *lineage, intents []core.Intent, origins []origin) error {
-	if family != nil && family != s.set.children {
+// capture takes intents from a scope inside this one. If they leave the job whose
+// children they are, they get their IDs from it now: nobody further out knows it.
+func (s *scope) capture(children *childIDs, intents []core.Intent, meta []intentMeta) error {
+	if children != nil && children != s.set.children {
 		intents = slices.Clone(intents)
-		family.name(intents)
+		children.assign(intents)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.state != ScopeOpen {
 		return fmt.Errorf("airlock: the outer scope: %w", ErrScopeClosed)
 	}
 	s.intents = append(s.intents, intents...)
-	for _, o := range origins {
-		s.origins = append(s.origins, origin{at: o.at, captured: true})
+	for _, m := range meta {
+		s.meta = append(s.meta, intentMeta{chain: m.chain, captured: true})
 	}
 	return nil
 }
 
-// end closes the scope for good and reports whether it was open.
-func (s *Scope) end() bool {
+// end ends the scope and reports whether it was open.
+func (s *scope) end(state ScopeState) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := !s.ended
-	s.ended = true
-	return was
+	if s.state != ScopeOpen {
+		return false
+	}
+	s.state = state
+	return true
 }
 
-func (s *Scope) hasEnded() bool {
+func (s *scope) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended
+	return s.state != ScopeOpen
 }
 
-// Discard ends the scope and sends nothing. After the scope's end it does
-// nothing, so that it can be deferred.
-func (s *Scope) Discard() { s.end() }
+// Flush ends the scope. It sends what the scope holds to its executor, in order and
+// in one call, or hands it to the scope around it, see [Begin]. What the policies
+// drop is not sent and is no failure; nor is a Duplicate. If anything was not
+// delivered, the error is a [*FlushError] that holds it.
+//
+// Nothing is sent if ctx is done, unless there is a [FlushLimit], or if a policy
+// panics. A second Flush, or one after Discard, returns [ErrScopeClosed]. Flush of
+// a scope from [FromContext] returns [ErrNotOwner].
+func (s *Scope) Flush(ctx context.Context) error {
+	switch {
+	case s == nil || !s.owner:
+		return fmt.Errorf("airlock: flush: %w", ErrNotOwner)
+	case ctx == nil:
+		return errNilContext
+	}
+	return s.scope.flush(ctx)
+}
+
+// Discard ends the scope and sends nothing. After the scope's end it does nothing
+// and returns nil, so that it can be deferred. Discard of a scope from
+// [FromContext] returns [ErrNotOwner].
+func (s *Scope) Discard() error {
+	if s == nil || !s.owner {
+		return fmt.Errorf("airlock: discard: %w", ErrNotOwner)
+	}
+	s.scope.end(ScopeDiscarded)
+	return nil
+}
+
+// State returns whether the scope is open, flushed or discarded.
+func (s *Scope) State() ScopeState {
+	if s == nil || s.scope == nil {
+		return ScopeDiscarded
+	}
+	s.scope.mu.Lock()
+	defer s.scope.mu.Unlock()
+	return s.scope.state
+}
 
 // Intents returns what was enqueued so far, in order, by this scope and by those
 // inside it that handed over to it. After the end it is what there was then.
 func (s *Scope) Intents() []core.Intent {
-	return s.collect(func(origin) bool { return true })
+	return s.collect(func(intentMeta) bool { return true })
 }
 
-// Own returns the intents that were enqueued in this very scope.
+// Own returns the intents that were enqueued in this scope itself.
 func (s *Scope) Own() []core.Intent {
-	return s.collect(func(o origin) bool { return !o.captured })
+	return s.collect(func(m intentMeta) bool { return !m.captured })
 }
 
 // Captured returns the intents that came from scopes inside this one.
 func (s *Scope) Captured() []core.Intent {
-	return s.collect(func(o origin) bool { return o.captured })
+	return s.collect(func(m intentMeta) bool { return m.captured })
 }
 
-func (s *Scope) collect(want func(origin) bool) []core.Intent {
+// Sent returns the intents that the executor has accepted at the flush, or knew
+// already, in order. It is empty for a scope that handed its intents to an outer
+// one.
+func (s *Scope) Sent() []core.Intent {
+	if s == nil || s.scope == nil {
+		return nil
+	}
+	s.scope.mu.Lock()
+	defer s.scope.mu.Unlock()
+	return slices.Clone(s.scope.sent)
+}
+
+// WouldDrop returns the intents that the policies would drop if the scope were
+// flushed now, in order. If a policy panics, nothing would be sent, and it returns
+// all of them. [LogOnFlush] does not log them.
+func (s *Scope) WouldDrop(ctx context.Context) (dropped []core.Intent) {
+	if s == nil || s.scope == nil {
+		return nil
+	}
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	s.scope.mu.Lock()
+	intents, meta := slices.Clone(s.scope.intents), slices.Clone(s.scope.meta)
+	s.scope.mu.Unlock()
+	defer func() {
+		if recover() != nil {
+			dropped = intents
+		}
+	}()
+	ctx = (&scopeChain{scope: s.scope, judging: true, preview: true}).attach(ctx)
+	for i := range intents {
+		if !meta[i].chain.allows(ctx, &intents[i]) {
+			dropped = append(dropped, intents[i])
+		}
+	}
+	return dropped
+}
+
+func (s *Scope) collect(want func(intentMeta) bool) []core.Intent {
+	if s == nil || s.scope == nil {
+		return nil
+	}
+	return s.scope.collect(want)
+}
+
+func (s *scope) collect(want func(intentMeta) bool) []core.Intent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []core.Intent
-	for i, o := range s.origins {
-		if want(o) {
+	for i, m := range s.meta {
+		if want(m) {
 			out = append(out, s.intents[i])
 		}
 	}

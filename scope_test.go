@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
@@ -20,7 +22,7 @@ var note = core.DeclareTask[string]("test.note")
 // noContext is what careless callers pass.
 var noContext context.Context
 
-// sink is an executor that remembers what it was handed.
+// sink is an executor that remembers what it was given. It cannot be asked.
 type sink struct {
 	mu    sync.Mutex
 	calls [][]core.Intent
@@ -28,6 +30,9 @@ type sink struct {
 }
 
 func (s *sink) Execute(_ context.Context, intents ...core.Intent) error {
+	if len(intents) == 0 {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, slices.Clone(intents))
@@ -153,7 +158,7 @@ func TestAddTakesAllOrNothingInOrder(t *testing.T) {
 		}
 		made = append(made, in)
 	}
-	s := sink{fail: func(intents []core.Intent) error { // the answer tells the two apart by their order
+	s := sink{fail: func(intents []core.Intent) error { // only the order distinguishes the two
 		out := core.OutcomesOf(nil, intents)
 		out[2].State, out[2].Err = core.NotSent, core.ErrUnavailable
 		return core.Combine(out)
@@ -176,7 +181,7 @@ func TestShouldFlushDecides(t *testing.T) {
 	never := airlock.ShouldFlush(func(error) bool { return false })
 	for _, tc := range []struct {
 		name string
-		opt  airlock.Option
+		opt  airlock.RunOption
 		err  error
 		want string
 	}{
@@ -215,6 +220,100 @@ func TestRunReportsBothErrorsWhenBothFail(t *testing.T) {
 	}
 }
 
+func TestOnlyTheOwnerEndsAScope(t *testing.T) {
+	t.Parallel()
+	var s sink
+	failure := errors.New("fn fails")
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		enqueue(t, ctx, "a")
+		scope, ok := airlock.FromContext(ctx)
+		if !ok {
+			t.Fatal("no scope")
+		}
+		wantIs(t, scope.Flush(ctx), airlock.ErrNotOwner)
+		wantIs(t, scope.Discard(), airlock.ErrNotOwner)
+		if scope.State() != airlock.ScopeOpen {
+			t.Errorf("state %v", scope.State())
+		}
+		enqueue(t, ctx, "b")
+		return failure
+	})
+	if err != failure {
+		t.Errorf("Run = %v, want fn's own error", err)
+	}
+	wantGot(t, &s, "")
+	wantIs(t, (*airlock.Scope)(nil).Flush(t.Context()), airlock.ErrNotOwner)
+	wantIs(t, new(airlock.Scope).Discard(), airlock.ErrNotOwner)
+}
+
+// The owner of an outer scope may flush it inside a Run that joins it.
+func TestRunInsideAScopeThatItsOwnerHasFlushedIsNoErrorIfNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	var s sink
+	ctx, scope, err := airlock.Begin(t.Context(), s.Execute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = airlock.Run(ctx, nil, func(inside context.Context) error {
+		enqueue(t, ctx, "a")
+		return scope.Flush(t.Context())
+	})
+	if err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	wantGot(t, &s, "a")
+}
+
+func TestAScopeShowsWhatItHoldsAndWhatWasSent(t *testing.T) {
+	t.Parallel()
+	s := sink{fail: eachState}
+	ctx, owner, err := airlock.Begin(t.Context(), s.Execute, airlock.BlockTasks("test.blocked"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, _ := airlock.FromContext(ctx)
+	want := func(when string, state airlock.ScopeState, intents, sent, dropped string) {
+		t.Helper()
+		for name, scope := range map[string]*airlock.Scope{"owner": owner, "view": view} {
+			got := []string{scope.State().String(), payloads(scope.Intents()), payloads(scope.Sent()), payloads(scope.WouldDrop(t.Context()))}
+			if want := []string{state.String(), intents, sent, dropped}; !slices.Equal(got, want) {
+				t.Errorf("%s, %s: %q, want %q", when, name, got, want)
+			}
+		}
+	}
+	want("at first", airlock.ScopeOpen, "", "", "")
+	enqueue(t, ctx, "accepted", "rejected", "duplicate")
+	if err := airlock.Enqueue(ctx, core.DeclareTask[string]("test.blocked"), "blocked"); err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, airlock.WithPolicy(ctx, airlock.DropAll()), "region")
+	want("before the flush", airlock.ScopeOpen, "accepted rejected duplicate blocked region", "", "blocked region")
+	_ = flushError(t, owner.Flush(t.Context()))
+	want("after the flush", airlock.ScopeFlushed, "accepted rejected duplicate blocked region", "accepted duplicate", "blocked region")
+}
+
+func TestWouldDropNeitherLogsNorTrustsAPolicyThatPanics(t *testing.T) {
+	t.Parallel()
+	var s sink
+	var log strings.Builder
+	bad := airlock.Policy{Allows: func(context.Context, core.Intent) bool { panic("oops") }}
+	err := airlock.Run(t.Context(), s.Execute, func(ctx context.Context) error {
+		enqueue(t, ctx, "a")
+		scope, _ := airlock.FromContext(ctx)
+		if got := payloads(scope.WouldDrop(noContext)); got != "" {
+			t.Errorf("would drop %q", got)
+		}
+		enqueue(t, airlock.WithPolicy(ctx, bad), "b")
+		if got := payloads(scope.WouldDrop(ctx)); got != "a b" {
+			t.Errorf("would drop %q, want everything", got)
+		}
+		return errDiscarded
+	}, airlock.LogOnFlush(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != errDiscarded || log.Len() > 0 {
+		t.Errorf("Run = %v, logged %q", err, &log)
+	}
+}
+
 func TestScopeByHand(t *testing.T) {
 	t.Parallel()
 	t.Run("flush", func(t *testing.T) {
@@ -223,9 +322,6 @@ func TestScopeByHand(t *testing.T) {
 		ctx, scope, err := airlock.Begin(t.Context(), s.Execute)
 		if err != nil {
 			t.Fatal(err)
-		}
-		if found, ok := airlock.FromContext(ctx); !ok || found != scope {
-			t.Errorf("FromContext = %v, %v", found, ok)
 		}
 		enqueue(t, ctx, "a")
 		if err := scope.Flush(t.Context()); err != nil {
@@ -249,6 +345,9 @@ func TestScopeByHand(t *testing.T) {
 		enqueue(t, ctx, "a")
 		scope.Discard()
 		wantIs(t, scope.Flush(t.Context()), airlock.ErrScopeClosed)
+		if scope.State() != airlock.ScopeDiscarded {
+			t.Errorf("state %v", scope.State())
+		}
 		wantGot(t, &s, "")
 	})
 	t.Run("flush with a nil context", func(t *testing.T) {
@@ -262,7 +361,7 @@ func TestScopeByHand(t *testing.T) {
 	})
 }
 
-func TestBadInputIsTold(t *testing.T) {
+func TestBadInputIsRefused(t *testing.T) {
 	t.Parallel()
 	var s sink
 	nothing := func(context.Context) error { return nil }
@@ -271,6 +370,7 @@ func TestBadInputIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer scope.Discard()
+	inside := airlock.WithPolicy(inScope, airlock.Require(core.Capabilities{Executor: "none"}))
 	for _, tc := range []struct {
 		name string
 		err  error
@@ -279,6 +379,12 @@ func TestBadInputIsTold(t *testing.T) {
 		{"Run without context", airlock.Run(noContext, s.Execute, nothing), core.ErrInvalid},
 		{"Run without function", airlock.Run(t.Context(), s.Execute, nil), core.ErrInvalid},
 		{"Run without executor", airlock.Run(t.Context(), nil, nothing), airlock.ErrNoScope},
+		{"an independent scope without executor", airlock.Run(inScope, nil, nothing, airlock.Independent()), core.ErrInvalid},
+		{"an independent scope without executor or outer scope", airlock.Run(t.Context(), nil, nothing, airlock.Independent()), core.ErrInvalid},
+		{"Run with a wrapper around nil", airlock.Run(t.Context(), adapter.Guard(core.Capabilities{}, nil), nothing), core.ErrInvalid},
+		{"an inner Run with a wrapper around nil", airlock.Run(inScope, adapter.Guard(core.Capabilities{}, nil), nothing), core.ErrInvalid},
+		{"defaults with a nil option", airlock.Run(airlock.WithDefaults(t.Context(), nil, nil), s.Execute, nothing), core.ErrInvalid},
+		{"Enqueue of what a policy refuses", airlock.Enqueue(inside, note, "a", core.Queue("mail")), core.ErrUnsupported},
 		{"Run with a nil option", airlock.Run(t.Context(), s.Execute, nothing, nil), core.ErrInvalid},
 		{"ShouldFlush without function", airlock.Run(t.Context(), s.Execute, nothing, airlock.ShouldFlush(nil)), core.ErrInvalid},
 		{"OnDescendantFlush without function", airlock.Run(t.Context(), s.Execute, nothing, airlock.OnDescendantFlush(nil)), core.ErrInvalid},

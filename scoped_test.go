@@ -7,26 +7,28 @@ import (
 	"testing"
 
 	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-// perform runs a job of the given handler under Scoped, as attempt n.
-func perform(t *testing.T, exec core.Executor, id string, fn func(ctx context.Context) error, opts ...airlock.Option) core.Verdict {
+// perform runs a job of the given handler under Scoped.
+func perform(t *testing.T, exec core.Executor, id string, fn func(ctx context.Context) error, opts ...airlock.RunOption) worker.Verdict {
 	t.Helper()
 	return performIn(t, t.Context(), exec, id, fn, opts...)
 }
 
-func performIn(t *testing.T, ctx context.Context, exec core.Executor, id string, fn func(ctx context.Context) error, opts ...airlock.Option) core.Verdict {
+func performIn(t *testing.T, ctx context.Context, exec core.Executor, id string, fn func(ctx context.Context) error, opts ...airlock.RunOption) worker.Verdict {
 	t.Helper()
 	parent := core.DeclareTask[int]("test.parent")
-	reg, err := core.NewRegistry(core.Handle(parent, func(ctx context.Context, _ int) error { return fn(ctx) }))
+	reg, err := worker.NewRegistry(
+		worker.Handle(parent, func(ctx context.Context, _ int) error { return fn(ctx) }),
+		airlock.Scoped(exec, opts...),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := reg.Use(airlock.Scoped(exec, opts...)); err != nil {
-		t.Fatal(err)
-	}
-	return reg.Perform(ctx, core.Delivery{ID: id, Task: "test.parent", Payload: []byte("1"), Attempt: 1})
+	return reg.Perform(ctx, worker.Delivery{ID: id, Task: "test.parent", Payload: []byte("1"), Attempt: 1})
 }
 
 func ids(intents []core.Intent) []string {
@@ -44,11 +46,11 @@ func TestScopedJobsSendWhatTheyEnqueuedOnlyOnSuccess(t *testing.T) {
 		enqueue(t, ctx, "a")
 		return errors.New("failed")
 	})
-	if v.Action != core.Retry {
+	if v.Action != worker.Retry {
 		t.Errorf("verdict %v", v)
 	}
 	wantGot(t, &s, "")
-	if v := perform(t, s.Execute, "p", func(ctx context.Context) error { enqueue(t, ctx, "a", "b"); return nil }); v.Action != core.Done {
+	if v := perform(t, s.Execute, "p", func(ctx context.Context) error { enqueue(t, ctx, "a", "b"); return nil }); v.Action != worker.Done {
 		t.Errorf("verdict %v", v)
 	}
 	wantGot(t, &s, "a b")
@@ -58,7 +60,7 @@ func TestScopedJobsFailWhenTheFlushFails(t *testing.T) {
 	t.Parallel()
 	s := sink{fail: func([]core.Intent) error { return core.ErrUnavailable }}
 	v := perform(t, s.Execute, "p", func(ctx context.Context) error { enqueue(t, ctx, "a"); return nil })
-	if v.Action != core.Retry || !errors.Is(v.Err, core.ErrUnavailable) {
+	if v.Action != worker.Retry || !errors.Is(v.Err, core.ErrUnavailable) {
 		t.Errorf("verdict %v %v", v.Action, v.Err)
 	}
 }
@@ -78,7 +80,7 @@ func TestChildrenOfARetriedParentAreTheSameJobs(t *testing.T) {
 			nest(t, ctx, nil, func(ctx context.Context) { enqueue(t, ctx, "same") })
 			return airlock.Enqueue(ctx, note, "same", chosen)
 		})
-		if v.Action != core.Done {
+		if v.Action != worker.Done {
 			t.Fatalf("verdict %v: %v", v.Action, v.Err)
 		}
 	}
@@ -110,7 +112,7 @@ func TestChildrenSentByAnInnerScopeAreDerivedToo(t *testing.T) {
 	var outer, inner sink
 	for range 2 {
 		perform(t, outer.Execute, "p", func(ctx context.Context) error {
-			nest(t, ctx, inner.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") })
+			nest(t, ctx, inner.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") }, airlock.Independent())
 			enqueue(t, ctx, "a")
 			return nil
 		})
@@ -123,24 +125,21 @@ func TestChildrenSentByAnInnerScopeAreDerivedToo(t *testing.T) {
 	}
 }
 
-// A worker may run inside of a scope itself, which knows nothing of the job.
+// A worker may run inside a scope itself, which knows nothing of the job.
 func TestChildrenThatAnOuterScopeTakesAreDerivedToo(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct {
-		opts []airlock.Option
-		own  bool
-	}{"joined": {}, "captured": {[]airlock.Option{airlock.CaptureAll()}, true}} {
+	all := airlock.OnDescendantFlush(func(context.Context, core.Intent) bool { return true })
+	for name, tc := range map[string]struct{ outer, inner []airlock.RunOption }{
+		"joined":   {},
+		"captured": {[]airlock.RunOption{all}, []airlock.RunOption{airlock.Independent()}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var s, own sink
-			exec := core.Executor(nil)
-			if tc.own {
-				exec = own.Execute
-			}
 			for range 2 {
 				nest(t, t.Context(), s.Execute, func(ctx context.Context) {
-					performIn(t, ctx, exec, "p", func(ctx context.Context) error { enqueue(t, ctx, "a", "a"); return nil })
-				}, tc.opts...)
+					performIn(t, ctx, own.Execute, "p", func(ctx context.Context) error { enqueue(t, ctx, "a", "a"); return nil }, tc.inner...)
+				}, tc.outer...)
 			}
 			first, again := ids(s.calls[0]), ids(s.calls[1])
 			if !slices.Equal(first, again) || first[0] == first[1] {
@@ -151,7 +150,55 @@ func TestChildrenThatAnOuterScopeTakesAreDerivedToo(t *testing.T) {
 	}
 }
 
-func TestScopedOutsideOfAJobIsARun(t *testing.T) {
+func TestAFailedJobSendsNothingAlsoFromAScopeWithItsOwnExecutor(t *testing.T) {
+	t.Parallel()
+	var s, own sink
+	v := perform(t, s.Execute, "p", func(ctx context.Context) error {
+		nest(t, ctx, own.Execute, func(ctx context.Context) { enqueue(t, ctx, "a") })
+		return errors.New("failed")
+	})
+	if v.Action != worker.Retry {
+		t.Errorf("verdict %v", v.Action)
+	}
+	wantGot(t, &s, "")
+	wantGot(t, &own, "")
+}
+
+// The executor of a registry is often made after the registry.
+func TestScopedTakesAnExecutorThatIsSetLater(t *testing.T) {
+	t.Parallel()
+	var s sink
+	var later core.Executor
+	reg, err := worker.NewRegistry(
+		worker.Handle(core.DeclareTask[int]("test.parent"), func(ctx context.Context, _ int) error {
+			return airlock.Enqueue(ctx, note, "a", core.Priority(3))
+		}),
+		airlock.Scoped(func(ctx context.Context, intents ...core.Intent) error { return later(ctx, intents...) }),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func() worker.Verdict {
+		return reg.Perform(t.Context(), worker.Delivery{ID: "p", Task: "test.parent", Payload: []byte("1"), Attempt: 1})
+	}
+	if v := run(); v.Action == worker.Done || flushError(t, v.Err).Outcomes[0].State != core.Unknown {
+		t.Errorf("without an executor: %v %v", v.Action, v.Err)
+	}
+	later = adapter.Guard(core.Capabilities{Executor: "small"}, s.Execute)
+	v := run()
+	wantIs(t, v.Err, core.ErrUnsupported)
+	var fe *airlock.FlushError
+	if errors.As(v.Err, &fe) {
+		t.Errorf("refused at the flush: %v", v.Err)
+	}
+	later = s.Execute
+	if v := run(); v.Action != worker.Done {
+		t.Errorf("verdict %v: %v", v.Action, v.Err)
+	}
+	wantGot(t, &s, "a")
+}
+
+func TestScopedOutsideAJobIsARun(t *testing.T) {
 	t.Parallel()
 	var s sink
 	err := airlock.Scoped(s.Execute)(t.Context(), func(ctx context.Context) error { enqueue(t, ctx, "a"); return nil })
