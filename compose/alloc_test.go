@@ -9,8 +9,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// One intent that is accepted is the common case: a wrapper must not cost more
-// than what it adds.
+// One accepted intent is the common case. A wrapper must cost only what it adds.
 func TestOneAcceptedIntentCostsNoAllocation(t *testing.T) {
 	traced := func(context.Context) map[string]string { return nil }
 	header := map[string]string{"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -32,8 +31,8 @@ func TestOneAcceptedIntentCostsNoAllocation(t *testing.T) {
 		"WithPriority":             {compose.WithPriority(accept, accept, 0), 0},
 		"Route":                    {compose.Route(compose.ByQueue, byQueue, accept), 0},
 		"WithFallback":             {compose.WithFallback(accept, accept), 0},
-		"Split":                    {compose.Split(accept, compose.Share{Percent: 50, To: accept}), 0},
-		"Mirror":                   {mirror.Wrap(accept), 1}, // its buffer, shared out
+		"Split":                    {compose.NewSplit(accept, compose.Share{Percent: 50, To: accept}).Execute, 0},
+		"Mirror":                   {mirror.Wrap(accept), 1}, // a share of its buffer
 		"WithTimeout":              {compose.WithTimeout(accept, time.Hour), 4},
 		"WithHeaders, one":         {compose.WithHeaders(accept, func(context.Context) map[string]string { return header }), 5},
 		"retry of route of log of": {compose.WithRetry(compose.Route(compose.ByQueue, byQueue, compose.WithLog(accept, quiet)), compose.Retry{}), 0},

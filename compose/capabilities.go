@@ -8,18 +8,16 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// CommonCapabilities returns what can be relied on wherever an intent goes that
-// a wrapper over several executors sends to one of them: of each claim the
-// weakest, of each limit the narrowest. It is for airlock.Require in front of
-// [WithPriority], [Route] and [Split], so that nothing is enqueued that would be
-// refused at flush, and for running the conformance suite on the whole.
+// CommonCapabilities returns what holds wherever a wrapper over several executors
+// sends an intent: of each claim the weakest, of each limit the narrowest. It is
+// what [WithPriority], [Route] and [Split] answer to [core.Executor.Capabilities].
 //
-// An option is honoured if all of them honour it; the reason names who does not.
-// A batch of several is never atomic, and their cancel latencies add up, since
-// the parts of a call go one after the other. Native options pass only between
-// executors of one name. It is stricter than [WithFallback] is, which takes an
-// intent if either executor does. Of no capabilities the result is the zero
-// value, which refuses every option.
+// An option is honoured if all of them honour it. The reason names the executor
+// that does not. A batch over several is never atomic, since the parts of a call
+// go one after the other. It is transactional if all are, and an ID is one job
+// per queue if that is so on any of them. Native options pass only between
+// executors of one name. Without arguments the result is the zero value, which
+// refuses every option.
 func CommonCapabilities(caps ...core.Capabilities) core.Capabilities {
 	if len(caps) == 0 {
 		return core.Capabilities{}
@@ -38,15 +36,15 @@ func CommonCapabilities(caps ...core.Capabilities) core.Capabilities {
 			names = append(names, c.Executor)
 		}
 		refuse = append(refuse, c.Refuse)
-		all.Delivery = weaker(all.Delivery, c.Delivery, "", core.AtMostOnce, core.AtLeastOnce)
-		all.Durability = weaker(all.Durability, c.Durability, "", core.InProcess, core.InBroker)
-		all.Order = weaker(all.Order, c.Order, core.Unordered, core.FIFO)
-		all.Ranking = weaker(all.Ranking, c.Ranking, core.NoRanking, core.Weighted, core.Strict)
+		all.Delivery = weaker(all.Delivery, c.Delivery, "", core.GuaranteeAtMostOnce, core.GuaranteeAtLeastOnce)
+		all.Durability = weaker(all.Durability, c.Durability, "", core.DurabilityProcess, core.DurabilityBroker)
+		all.Order = weaker(all.Order, c.Order, "", core.OrderFIFO)
+		all.Ranking = weaker(all.Ranking, c.Ranking, "", core.RankingWeighted, core.RankingStrict)
 		all.IDWindow = commonWindow(all.IDWindow, c.IDWindow)
-		all.Batch = core.PartialBatch
+		all.AtomicBatch = false
+		all.Transactional = all.Transactional && c.Transactional
 		all.PriorityLevels = min(all.PriorityLevels, c.PriorityLevels)
 		all.MaxPayload = narrower(all.MaxPayload, c.MaxPayload)
-		all.CancelLatency += c.CancelLatency
 		if all.DefaultAttempts != c.DefaultAttempts {
 			all.DefaultAttempts = 0 // it depends
 		}
@@ -61,7 +59,7 @@ func commonClaim(name core.OptionName, caps []core.Capabilities) core.Claim {
 	all.Reason = reasonOf(caps[0], all, len(caps))
 	for _, c := range caps[1:] {
 		claim := c.Options[name]
-		support := weaker(all.Support, claim.Support, core.Refused, core.Emulated, core.NotApplicable, core.Native)
+		support := weaker(all.Support, claim.Support, core.SupportRefused, core.SupportEmulated, core.SupportNotApplicable, core.SupportNative)
 		if support != all.Support {
 			all.Reason = reasonOf(c, claim, len(caps))
 		}
@@ -73,57 +71,115 @@ func commonClaim(name core.OptionName, caps []core.Capabilities) core.Claim {
 			return core.Claim{Reason: "it would be one of " + caps[0].Executor + " or " + c.Executor + " alone"}
 		}
 	}
-	if all.Support == core.Refused {
-		return core.Claim{Reason: all.Reason} // a limit of what is refused says nothing
+	if all.Support == core.SupportRefused {
+		return core.Claim{Reason: all.Reason} // the limits of a refused option mean nothing
 	}
 	return all
 }
 
-// reasonOf says whose reason it is, where there are several executors, and who
-// refuses without one.
+// reasonOf names the executor in front of its reason if there are several
+// executors, and gives a reason for a refusal without one.
 func reasonOf(c core.Capabilities, claim core.Claim, of int) string {
 	switch {
 	case of == 1 || c.Executor == "":
 		return claim.Reason
 	case claim.Reason != "":
 		return c.Executor + ": " + claim.Reason
-	case claim.Support == core.Refused:
+	case claim.Support == core.SupportRefused:
 		return c.Executor + " refuses it"
 	}
 	return ""
 }
 
-// commonWindow is what both windows cover. A job's record is there while the job
-// is unfinished, so a stored window covers an unfinished one; a fixed window
-// covers neither and neither covers it.
+// commonWindow returns what both windows cover. A job's record is there while
+// the job is unfinished, so a stored window covers an unfinished one. A fixed
+// window covers neither of these, and neither covers a fixed one.
 func commonWindow(a, b core.Window) core.Window {
 	switch {
 	case a.Kind == b.Kind:
-	case a.Kind == core.StoredWindow && b.Kind == core.UnfinishedWindow,
-		a.Kind == core.UnfinishedWindow && b.Kind == core.StoredWindow:
-		a.Kind = core.UnfinishedWindow
+	case a.Kind == core.WindowStored && b.Kind == core.WindowUnfinished,
+		a.Kind == core.WindowUnfinished && b.Kind == core.WindowStored:
+		a.Kind = core.WindowUnfinished
 	default:
 		return core.Window{}
 	}
-	a.For = min(a.For, b.For)
+	switch a.Kind {
+	case "":
+		return core.Window{}
+	case core.WindowUnfinished: // it ends with the job
+		a.For = 0
+	default:
+		a.For = narrower(a.For, b.For)
+	}
 	a.Count = narrower(a.Count, b.Count)
-	a.Survives = weaker(a.Survives, b.Survives, core.SurvivesNothing, core.SurvivesReconnect, core.SurvivesRestart)
+	a.PerQueue = a.PerQueue || b.PerQueue
+	a.Survives = weaker(a.Survives, b.Survives, core.SurvivalNone, core.SurvivalReconnect, core.SurvivalRestart)
 	return a
 }
 
-// weaker is the one of a and b that stands earlier in order. What is not there
-// counts as the weakest.
+// eitherCapabilities returns what holds if an intent goes to either of two
+// executors, to the first if that takes it. It takes what one of them takes and
+// promises what both keep. See [WithFallback].
+func eitherCapabilities(first, second core.Capabilities) core.Capabilities {
+	either := CommonCapabilities(first, second)
+	for _, name := range core.PortableOptions() {
+		a, b := first.Options[name], second.Options[name]
+		claim := either.Options[name]
+		switch {
+		case a.Support == core.SupportRefused && b.Support == core.SupportRefused:
+			continue
+		case b.Support == core.SupportRefused:
+			claim = only(first, a)
+		case a.Support == core.SupportRefused:
+			claim = only(second, b)
+		default:
+			claim.Longest = wider(a.Longest, b.Longest)
+			claim.Most = wider(a.Most, b.Most)
+		}
+		either.Options[name] = claim
+	}
+	switch { // who takes a priority at all says how it ranks
+	case second.Options[core.OptionPriority].Support == core.SupportRefused:
+		either.Ranking, either.PriorityLevels = first.Ranking, first.PriorityLevels
+	case first.Options[core.OptionPriority].Support == core.SupportRefused:
+		either.Ranking, either.PriorityLevels = second.Ranking, second.PriorityLevels
+	}
+	either.MaxPayload = first.MaxPayload // a payload too large for it does not go to the second
+	either.IDWindow = core.Window{}
+	return either
+}
+
+// only is the claim of the one executor of two that takes an option.
+func only(c core.Capabilities, claim core.Claim) core.Claim {
+	if claim.Reason == "" && c.Executor != "" {
+		claim.Reason = c.Executor + " alone takes it"
+	} else {
+		claim.Reason = reasonOf(c, claim, 2)
+	}
+	return claim
+}
+
+// weaker returns whichever of a and b comes first in order. A value that is not
+// in order counts as the weakest.
 func weaker[T comparable](a, b T, order ...T) T {
 	at := min(slices.Index(order, a), slices.Index(order, b))
 	return order[max(at, 0)]
 }
 
-// narrower is the smaller of two limits, of which 0 is none.
+// narrower returns the smaller of two limits; 0 is no limit.
 func narrower[T int | time.Duration](a, b T) T {
 	if a == 0 || b == 0 {
 		return max(a, b)
 	}
 	return min(a, b)
+}
+
+// wider returns the larger of two limits; 0 is no limit.
+func wider[T int | time.Duration](a, b T) T {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
 }
 
 func refuseAny(refuse []func(core.Intent) error) func(core.Intent) error {

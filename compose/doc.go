@@ -1,48 +1,58 @@
-// Package compose holds the verbs of airlock: functions that take executors and
-// return an executor.
+// Package compose has wrappers: functions that take executors and return an
+// executor.
 //
 // Over one executor:
 //
 //	WithRetry     sends again what was not accepted
-//	WithTimeout   bounds each call
+//	WithTimeout   limits the duration of each call
 //	WithLog       logs each call
 //	WithHeaders   adds headers taken from the context
 //	Strip         drops options that the executor refuses
 //
 // Over several:
 //
-//	WithPriority  urgent intents go to one, all others to another
-//	Route         each task or queue has its own
-//	WithFallback  what the first could not take goes to a second
-//	Split         a percentage goes to a new one
-//	Mirror        a second one gets copies
+//	WithPriority  sends urgent intents to one, all others to another
+//	Route         chooses by task, by queue or by any function of the intent
+//	WithFallback  sends to a second one what the first could not take
+//	Split         sends a percentage to another one; it can change at run time
+//	Mirror        sends copies to a second one
 //
-// They nest in any order, and the order says what is meant: a retry around a
-// timeout bounds each attempt, a timeout around a retry bounds them all.
+// They nest in any order. The order matters: a retry around a timeout limits each
+// attempt, and a timeout around a retry limits all attempts together.
 //
-// # What all of them keep
+// # What every wrapper keeps
 //
-// A wrapper keeps the duties that stand on [core.Executor]. Its answer is nil or
-// a [*core.DispatchError] with one outcome per intent, in the order of the call,
-// whatever the executors below return: a plain error, outcomes that are missing
-// or out of order, a panic. An intent that was accepted is never sent again,
-// and one that may be stored is never reported as anything but Unknown. The
-// document docs/outcomes.md, which is generated from experiments, says what
-// each wrapper does with each outcome.
+// A wrapper keeps the duties of [core.Executor]. It returns nil or a
+// [*core.DispatchError] with one outcome per intent, in the order of the call. It
+// does so even if an executor below returns a plain error, returns too few outcomes
+// or panics. An intent that was accepted is never sent again. An intent that may be
+// stored is Unknown. docs/outcomes.md shows what each wrapper does with each
+// outcome.
 //
-// Over several executors the rule that a call with a refused intent sends
-// nothing (duty 3) holds for each executor by itself. Each gets one call with
-// its part, its intents in the order given; the parts go one after the other,
-// the part of the call's first intent first, and those after a part that failed
-// are NotSent. A duplicate is no failure.
+// A wrapper over several executors divides a call into parts, one for each
+// executor, and keeps the order of the intents in each part. The part with the
+// call's first intent goes first. If a part fails, the parts after it are NotSent.
+// A duplicate is no failure. Before the first part is sent, each executor is asked
+// about its part. If one would refuse an intent, the whole call is refused and
+// nothing is sent.
 //
-// A wrapper that was made with something that cannot work, a nil executor or a
-// threshold of 11, does not panic: every call through it is answered with
-// [core.ErrInvalid], which names the mistake, and nothing is sent.
+// If the end of the context kept a wrapper from sending something, every intent
+// that was neither accepted nor a duplicate has the context's error.
 //
-// # Capabilities
+// Bad arguments of a wrapper, such as a nil executor or a threshold of 11, do not
+// panic. Each call then returns [core.ErrInvalid] with a text that names the
+// mistake, and nothing is sent.
 //
-// A wrapper over one executor leaves its [core.Capabilities] as they are, Strip
-// excepted, which says how. What a wrapper over several can be relied on for is
-// [CommonCapabilities].
+// # Questions
+//
+// Every wrapper can be asked, see [core.Executor.Capabilities] and
+// [core.Executor.Check]. Check asks the executors to which the intents would go,
+// and returns what a dispatch of them would be refused with. If the wrapper has bad
+// arguments, every Check returns the mistake, and there are no Capabilities. If an
+// executor below does not answer, Check returns nil, and there are no Capabilities.
+// A question sends nothing and calls no hook.
+//
+// A wrapper over one executor has the Capabilities of that executor, except for
+// [Strip]. A wrapper over several has their [CommonCapabilities], except for
+// [WithFallback].
 package compose

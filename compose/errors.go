@@ -6,71 +6,70 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"github.com/goairlock/airlock/core"
-)
-
-var (
-	errRefusedBeside = fmt.Errorf("airlock: another intent of the call was refused: %w", core.ErrNotSent)
-	errAfterFailure  = fmt.Errorf("airlock: an earlier part of the call failed: %w", core.ErrNotSent)
+	"github.com/goairlock/airlock/worker"
 )
 
 func invalidf(format string, args ...any) error {
-	return fmt.Errorf("airlock: %s: %w", fmt.Sprintf(format, args...), core.ErrInvalid)
+	return fmt.Errorf("airlock: compose: %s: %w", fmt.Sprintf(format, args...), core.ErrInvalid)
 }
 
-// contextError is the context's error together with its cause, where somebody
-// gave it one.
-func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || cause == err {
+var errNilContext = invalidf("nil context")
+
+// addContextError adds the context's error to every outcome that is neither
+// accepted nor a duplicate. A wrapper calls it when the end of the context has
+// kept it from sending something: errors.Is then finds the context's error on
+// the answer, whatever the worst state is.
+func addContextError(ctx context.Context, out []core.Outcome) {
+	for i := range out {
+		if o := &out[i]; !settled(o.State) && !errors.Is(o.Err, ctx.Err()) {
+			o.Err = annotate(o.Err, contextEnded, core.ContextError(ctx))
+		}
+	}
+}
+
+// The labels of annotations.
+const (
+	contextEnded = "the context ended"
+	lastAttempt  = "last attempt"
+	fromPrimary  = "primary"
+)
+
+// annotate adds to the error of an outcome another one that does not decide, such
+// as the answer of another attempt. The text shows both, and errors.Is and
+// errors.As find both, but they find the sentinels of core only in err: an
+// intent that may be stored must not be found as ErrNotSent. Either error may be
+// nil.
+func annotate(err error, label string, other error) error {
+	if other == nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", err, cause)
+	return &annotatedError{err, label, other}
 }
 
-// interrupt makes the context's error findable on an outcome that the end of
-// the context has left undelivered.
-func interrupt(ctx context.Context, o *core.Outcome) {
-	switch {
-	case o.Err == nil:
-		o.Err = contextError(ctx)
-	case !is(o.Err, ctx.Err()):
-		o.Err = fmt.Errorf("%w, after: %w", contextError(ctx), o.Err)
-	}
-}
-
-// beside is the error of an outcome, and another one of the same intent that
-// does not decide: the answer of an earlier attempt, or of a later one that
-// could not undo what an earlier one left open. Both are told, and the
-// backend's errors are found in both, but the sentinels of core only in err:
-// an intent that may be stored must not be found as ErrNotSent.
-func beside(err error, when string, other error) error {
-	switch {
-	case other == nil:
-		return err
-	case err == nil:
-		return &besideError{"airlock: " + when, nil, other}
-	}
-	return &besideError{"; " + when, err, other}
-}
-
-type besideError struct {
-	when  string
-	err   error
+type annotatedError struct {
+	err   error // may be nil
+	label string
 	other error
 }
 
-func (e *besideError) Error() string {
+func (e *annotatedError) Error() string {
+	other := strings.TrimPrefix(e.other.Error(), "airlock: ")
 	if e.err == nil {
-		return fmt.Sprintf("%s: %v", e.when, e.other)
+		return "airlock: " + e.label + ": " + other
 	}
-	return fmt.Sprintf("%v%s: %v", e.err, e.when, e.other)
+	text := e.err.Error()
+	if strings.TrimPrefix(text, "airlock: ") == other {
+		return text // one cause, once
+	}
+	return text + "; " + e.label + ": " + other
 }
 
-func (e *besideError) Unwrap() error { return e.err }
+func (e *annotatedError) Unwrap() error { return e.err }
 
-func (e *besideError) Is(target error) bool {
+func (e *annotatedError) Is(target error) bool {
 	for _, s := range sentinels {
 		if target == s {
 			return false
@@ -79,39 +78,22 @@ func (e *besideError) Is(target error) bool {
 	return errors.Is(e.other, target)
 }
 
-func (e *besideError) As(target any) bool { return errors.As(e.other, target) }
+func (e *annotatedError) As(target any) bool { return errors.As(e.other, target) }
 
-// sentinels are what callers decide by.
+// sentinels are the errors by which callers decide.
 var sentinels = []error{
-	core.ErrInvalid, core.ErrUnsupported, core.ErrTooLarge, core.ErrDuplicate, core.ErrNotSent,
-	core.ErrUnavailable, core.ErrUnknownOutcome, core.ErrClosed, core.ErrNoHandler,
+	core.ErrInvalid, core.ErrUnsupported, core.ErrTooLarge, core.ErrDuplicate, core.ErrNotSent, core.ErrUnavailable,
+	core.ErrUnknownOutcome, core.ErrClosed, core.ErrMalformed, core.ErrEarlierFailed, core.ErrNoHandler,
 }
 
-// is is errors.Is for errors of types that we do not know: a method of theirs
-// that panics finds nothing.
-func is(err, target error) (found bool) {
-	defer func() {
-		if recover() != nil {
-			found = false
-		}
-	}()
-	return errors.Is(err, target)
+// final reports whether err says that another attempt is useless.
+func final(err error) bool {
+	return worker.IsPermanent(err) || errors.Is(err, core.ErrMalformed)
 }
 
-// permanent is core.IsPermanent for such errors. One that panics when it is
-// looked at will not be mended by another attempt.
-func permanent(err error) (found bool) {
-	defer func() {
-		if recover() != nil {
-			found = true
-		}
-	}()
-	return core.IsPermanent(err)
-}
-
-// contain runs a function of the user's that has no say in the outcome of a
-// call. Its panic must not lose that outcome, and must not pass unseen: it is
-// logged with slog's default logger.
+// contain calls a function of the user's that has no say in the outcome of a
+// call. A panic of it is logged with slog's default logger, and the outcome is
+// kept.
 func contain(name string, hook func()) {
 	defer func() {
 		v := recover()
@@ -120,7 +102,7 @@ func contain(name string, hook func()) {
 		}
 		err := &core.PanicError{Value: v, Stack: debug.Stack()}
 		defer func() { _ = recover() }() // that logger may be the one that panicked
-		slog.Error("airlock: "+name+" panicked", "error", err, "stack", string(err.Stack))
+		slog.Error("airlock: compose: "+name+" panicked", "error", err, "stack", string(err.Stack))
 	}()
 	hook()
 }

@@ -1,43 +1,56 @@
 package compose_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 )
 
-// moving sends a part of all intents to the new queue, and what only one of the
-// two would take to neither.
-func moving(before, after core.Executor, both core.Capabilities, percent float64) core.Executor {
-	return core.Guard(both, compose.Split(before, compose.Share{Percent: percent, To: after}))
+// moving sends a part of all intents to the new queue. What only one of the two
+// queues would take is refused.
+func moving(split *compose.Split) core.Executor {
+	both, ok := core.Executor(split.Execute).Capabilities()
+	if !ok {
+		return split.Execute // one of the two is a plain function
+	}
+	return adapter.Guard(both, split.Execute)
 }
 
 func ExampleSplit_moveBetweenQueues() {
-	old := core.Capabilities{Executor: "old", Options: map[core.OptionName]core.Claim{
-		core.OptionDelay: {Support: core.Native}, core.OptionUnique: {Support: core.Native},
-	}}
-	next := core.Capabilities{Executor: "new", Options: map[core.OptionName]core.Claim{
-		core.OptionDelay: {Reason: "the stream has no schedules"}, core.OptionUnique: {Support: core.Native},
-	}}
-	exec := moving(named("old"), named("new"), compose.CommonCapabilities(old, next), 50)
+	old := adapter.Guard(core.Capabilities{Executor: "old", Options: map[core.OptionName]core.Claim{
+		core.OptionDelay: {Support: core.SupportNative}, core.OptionUnique: {Support: core.SupportNative},
+	}}, named("old"))
+	next := adapter.Guard(core.Capabilities{Executor: "new", Options: map[core.OptionName]core.Claim{
+		core.OptionDelay: {Reason: "the stream has no schedules"}, core.OptionUnique: {Support: core.SupportNative},
+	}}, named("new"))
+	split := compose.NewSplit(old, compose.Share{Percent: 1, To: next})
+	exec := moving(split)
+	dispatch(exec, 2, core.Unique("order-2"))
+
+	if err := split.SetPercent(50); err != nil { // later, in the same process
+		fmt.Println(err)
+	}
 	for order := range 3 {
 		dispatch(exec, order, core.Unique(fmt.Sprint("order-", order)))
 	}
 	in, err := SendReceipt.Intent(3, core.Delay(time.Hour))
 	if err == nil {
-		err = compose.CommonCapabilities(old, next).Check(in)
+		err = exec.Check(context.Background(), in)
 	}
 	fmt.Println(err)
 	// Output:
+	// old: email.receipt 2
 	// new: email.receipt 0
 	// new: email.receipt 1
 	// old: email.receipt 2
-	// airlock: old+new refuses option delay: new: the stream has no schedules
+	// airlock: new+old refuses option delay: new: the stream has no schedules
 }
 
 func TestTheGuideShowsTheExample(t *testing.T) {

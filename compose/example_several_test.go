@@ -20,7 +20,7 @@ func named(name string) core.Executor {
 }
 
 func ExampleWithPriority() {
-	// Neither queue ranks by itself, so the option ends here.
+	// Neither queue honours priorities, so the option ends here.
 	base := compose.Strip(named("base"), core.OptionPriority)
 	urgent := compose.Strip(named("urgent"), core.OptionPriority)
 	exec := compose.WithPriority(base, urgent, 8)
@@ -52,8 +52,8 @@ func ExampleWithFallback() {
 	// secondary: email.receipt 2
 }
 
-func ExampleSplit() {
-	exec := compose.Split(named("old"), compose.Share{Percent: 25, To: named("new")})
+func ExampleNewSplit() {
+	exec := compose.NewSplit(named("old"), compose.Share{Percent: 25, To: named("new")}).Execute
 	for order := range 4 {
 		dispatch(exec, order, core.Unique(fmt.Sprint("order-", order)))
 	}
@@ -83,10 +83,10 @@ func ExampleMirror() {
 
 func ExampleCommonCapabilities() {
 	redis := core.Capabilities{Executor: "redis", Options: map[core.OptionName]core.Claim{
-		core.OptionDelay: {Support: core.Native}, core.OptionPriority: {Support: core.Native},
+		core.OptionDelay: {Support: core.SupportNative}, core.OptionPriority: {Support: core.SupportNative},
 	}}
 	nats := core.Capabilities{Executor: "nats", Options: map[core.OptionName]core.Claim{
-		core.OptionDelay: {Support: core.Native}, core.OptionPriority: {Reason: "no lanes are configured"},
+		core.OptionDelay: {Support: core.SupportNative}, core.OptionPriority: {Reason: "no lanes are configured"},
 	}}
 	both := compose.CommonCapabilities(redis, nats)
 	for _, opt := range []core.Option{core.Delay(time.Hour), core.Priority(9)} {
@@ -99,4 +99,19 @@ func ExampleCommonCapabilities() {
 	// Output:
 	// <nil>
 	// airlock: redis+nats refuses option priority: nats: no lanes are configured
+}
+
+// The share can change while intents are dispatched.
+func ExampleSplit_SetPercent() {
+	split := compose.NewSplit(named("old"), compose.Share{Percent: 0, To: named("new")})
+	dispatch(split.Execute, 1)
+	if err := split.SetPercent(100); err != nil {
+		fmt.Println(err)
+	}
+	dispatch(split.Execute, 2)
+	fmt.Println(split.SetPercent(101))
+	// Output:
+	// old: email.receipt 1
+	// new: email.receipt 2
+	// airlock: compose: Split: a share of 101 percent, want 0 to 100: invalid
 }

@@ -8,35 +8,40 @@ import (
 	"os"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-var SendReceipt = core.NewTask("email.receipt", func(ctx context.Context, order int) error {
-	job, _ := core.JobFrom(ctx)
-	fmt.Printf("receipt for order %d%s\n", order, trail(job.Headers))
-	return nil
-})
+var SendReceipt = core.DeclareTask[int]("email.receipt")
 
-func trail(h core.Headers) string {
-	if !h.Has("Trace") {
-		return ""
+var registry, errRegistry = worker.NewRegistry(worker.Handle(SendReceipt, func(ctx context.Context, order int) error {
+	trace := ""
+	if job, _ := worker.JobFrom(ctx); job.Headers.Has("Trace") {
+		trace = ", trace " + job.Headers.Get("Trace")
 	}
-	return ", trace " + h.Get("Trace")
-}
+	fmt.Printf("receipt for order %d%s\n", order, trace)
+	return nil
+}))
 
 // A small executor that runs intents where they are dispatched and takes the
 // options queue, header and priority.
-var inline = core.Each(core.Capabilities{
+var inline = adapter.Each(core.Capabilities{
 	Executor: "inline",
 	Options: map[core.OptionName]core.Claim{
-		core.OptionQueue:    {Support: core.NotApplicable, Reason: "nothing waits"},
-		core.OptionPriority: {Support: core.NotApplicable, Reason: "nothing waits"},
-		core.OptionHeader:   {Support: core.Native},
+		core.OptionQueue:    {Support: core.SupportNotApplicable, Reason: "nothing waits"},
+		core.OptionPriority: {Support: core.SupportNotApplicable, Reason: "nothing waits"},
+		core.OptionHeader:   {Support: core.SupportNative},
 	},
-}, func(ctx context.Context, in core.Intent) error { return in.Run(ctx) })
+}, func(ctx context.Context, in core.Intent) error {
+	if errRegistry != nil {
+		return errRegistry
+	}
+	return registry.Perform(core.WithoutValues(ctx), worker.FirstDelivery(&in)).Err
+})
 
-// dispatch sends a receipt and prints what went wrong.
+// dispatch sends a receipt and prints the error, if there is one.
 func dispatch(exec core.Executor, order int, opts ...core.Option) {
 	in, err := SendReceipt.Intent(order, opts...)
 	if err == nil {

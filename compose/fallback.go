@@ -2,41 +2,81 @@ package compose
 
 import (
 	"context"
+	"errors"
 
 	"github.com/goairlock/airlock/core"
 )
 
 // WithFallback sends to secondary what primary could not take: intents that are
-// NotSent, and those that primary Rejected because of an option, so that
+// NotSent, and intents that primary Rejected because of an option, so that
 // errors.Is finds [core.ErrUnsupported]. They go in one call, in their order,
-// with the same IDs. An intent that is Unknown or Failed may be stored or has
-// run, and never goes to another backend, where its ID would not be recognised;
-// what is Rejected for another reason would be refused everywhere.
+// with the same IDs. An intent that is Unknown or Failed never goes to secondary:
+// it may be stored or has run, and another backend does not know its ID. An
+// intent that is Rejected for another reason would be refused everywhere.
 //
-// Each intent goes where it would go alone. If primary refuses a call because of
-// options that it does not support, what it did not refuse is offered to it
-// once more, and secondary gets only the others. If primary refuses a call for
-// any other reason as well, the call is refused: nothing goes to secondary.
+// A plain error means Unknown. A function of your own around primary, such as a
+// circuit breaker, therefore wraps [core.ErrUnavailable] or [core.ErrNotSent] in
+// the error of a call that it did not make.
 //
-// When ctx has ended there is no fallback. For an intent that went to secondary
-// the outcome is secondary's; its error tells primary's reason too.
+// If primary refuses a call, and only because of options, then primary is offered
+// the other intents once more and secondary gets the refused ones. If secondary
+// would refuse one of these too, or primary has refused an intent for another
+// reason, the whole call is refused and nothing is sent.
+//
+// Once ctx has ended there is no fallback. The outcome of an intent that went to
+// secondary is secondary's; its error shows primary's reason as well.
 //
 // The two have ID windows of their own: the same intent sent again later may
 // find primary recovered and be stored on both.
+//
+// The [core.Capabilities] take an option if either executor takes it. What they
+// promise is what both keep: they have the weaker delivery, durability and order,
+// and no ID window. The payload limit is primary's. An option that each takes
+// only without the other's is refused by their Refuse function. Native options
+// pass only between executors of one name.
 func WithFallback(primary, secondary core.Executor) core.Executor {
-	return wrap(missing("WithFallback", primary, secondary), func(ctx context.Context, intents []core.Intent) []core.Outcome {
-		out := call(ctx, primary, intents)
-		if out == nil || refusedWhole(out) && !unsupportedOnly(out) {
-			return out
-		}
-		withoutRefused(ctx, primary, intents, out)
-		fallBack(ctx, secondary, intents, out)
-		return out
-	})
+	f := fallback{primary, secondary}
+	bad := needs("WithFallback", primary, secondary)
+	return wrap(bad, answerWith(f.capabilities, f.check), f.dispatch)
 }
 
-// unsupportedOnly reports that nothing was Rejected but for its options.
-func unsupportedOnly(out []core.Outcome) bool {
+type fallback struct{ primary, secondary core.Executor }
+
+func (f fallback) dispatch(ctx context.Context, intents []core.Intent) error {
+	out := call(ctx, f.primary, intents)
+	if out == nil {
+		return nil
+	}
+	if refusedWhole(out) {
+		if !refusedForOptions(out) {
+			return core.Combine(out)
+		}
+		if refused := f.refusedByBoth(ctx, intents, out); refused != nil {
+			return core.Combine(refused)
+		}
+		sendUnrefused(ctx, f.primary, intents, out)
+	}
+	f.fallBack(ctx, intents, out)
+	return core.Combine(out)
+}
+
+func (f fallback) check(ctx context.Context, intents []core.Intent) error {
+	if len(intents) == 0 {
+		if err := f.primary.Check(ctx); err != nil {
+			return err
+		}
+		return f.secondary.Check(ctx)
+	}
+	out := check(ctx, f.primary, intents)
+	if out == nil || !refusedForOptions(out) {
+		return refusal(out)
+	}
+	return refusal(f.refusedByBoth(ctx, intents, out))
+}
+
+// refusedForOptions reports whether every intent that is Rejected is so because
+// of its options.
+func refusedForOptions(out []core.Outcome) bool {
 	for i := range out {
 		if out[i].State == core.Rejected && !unsupported(&out[i]) {
 			return false
@@ -46,36 +86,77 @@ func unsupportedOnly(out []core.Outcome) bool {
 }
 
 func unsupported(o *core.Outcome) bool {
-	return o.State == core.Rejected && is(o.Err, core.ErrUnsupported)
+	return o.State == core.Rejected && errors.Is(o.Err, core.ErrUnsupported)
+}
+
+// forSecondary returns the positions of the intents that primary's outcomes leave
+// to secondary.
+func forSecondary(out []core.Outcome, refusedOnly bool) (left []int) {
+	for i := range out {
+		if unsupported(&out[i]) || !refusedOnly && out[i].State == core.NotSent {
+			left = append(left, i)
+		}
+	}
+	return left
+}
+
+// refusedByBoth asks secondary about the intents that primary has refused for
+// their options. It returns the outcomes of the call if secondary refuses one of
+// them as well.
+func (f fallback) refusedByBoth(ctx context.Context, intents []core.Intent, out []core.Outcome) []core.Outcome {
+	left := forSecondary(out, true)
+	if len(left) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	answer := check(ctx, f.secondary, subset(intents, left))
+	if answer == nil {
+		return nil
+	}
+	refused := make([]core.Outcome, len(out))
+	copy(refused, out)
+	for k, i := range left {
+		refused[i] = answer[k]
+		refused[i].Err = annotate(answer[k].Err, fromPrimary, out[i].Err)
+	}
+	return refused
 }
 
 // fallBack gives secondary what primary's outcomes leave to it and enters its
 // answer into out.
-func fallBack(ctx context.Context, secondary core.Executor, intents []core.Intent, out []core.Outcome) {
-	var left []int
-	for i := range out {
-		if out[i].State == core.NotSent || unsupported(&out[i]) {
-			left = append(left, i)
-		}
-	}
+func (f fallback) fallBack(ctx context.Context, intents []core.Intent, out []core.Outcome) {
+	left := forSecondary(out, false)
 	if len(left) == 0 {
 		return
 	}
 	if ctx.Err() != nil {
-		for _, i := range left {
-			if out[i].State == core.NotSent {
-				interrupt(ctx, &out[i])
-			}
-		}
+		addContextError(ctx, out)
 		return
 	}
 	again := subset(intents, left)
-	answer := call(ctx, secondary, again)
+	answer := call(ctx, f.secondary, again)
 	for k, i := range left {
-		o := part(answer, again, k)
+		o := outcomeAt(answer, again, k)
 		if !settled(o.State) {
-			o.Err = beside(o.Err, "before that, primary", out[i].Err)
+			o.Err = annotate(o.Err, fromPrimary, out[i].Err)
 		}
 		out[i] = o
 	}
+}
+
+func (f fallback) capabilities() (core.Capabilities, bool) {
+	first, ok := f.primary.Capabilities()
+	if !ok {
+		return core.Capabilities{}, false
+	}
+	second, ok := f.secondary.Capabilities()
+	if !ok {
+		return core.Capabilities{}, false
+	}
+	either := eitherCapabilities(first, second)
+	// The claims judge each option alone. Only the executors together know which
+	// of them takes all options of one intent.
+	either.Refuse = func(in core.Intent) error {
+		return f.check(context.Background(), []core.Intent{in})
+	}
+	return either, true
 }

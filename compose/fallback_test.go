@@ -3,9 +3,11 @@ package compose_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 )
@@ -42,7 +44,7 @@ func TestFallbackWhenPrimaryIsDown(t *testing.T) {
 func TestFallbackLeavesToPrimaryWhatItSupports(t *testing.T) {
 	t.Parallel()
 	got := scripted()
-	primary := core.Guard(core.Capabilities{Executor: "primary"}, got.Execute)
+	primary := adapter.Guard(core.Capabilities{Executor: "primary"}, got.Execute)
 	secondary := scripted()
 	list := []core.Intent{intent(t, 0), intent(t, 1, core.Delay(time.Hour)), intent(t, 2)}
 	if err := compose.WithFallback(primary, secondary.Execute)(t.Context(), list...); err != nil {
@@ -54,7 +56,7 @@ func TestFallbackLeavesToPrimaryWhatItSupports(t *testing.T) {
 
 func TestFallbackOfARefusedCallWhosePrimaryIsDown(t *testing.T) {
 	t.Parallel()
-	primary := core.Guard(core.Capabilities{Executor: "primary"}, scripted(fails(core.ErrUnavailable)).Execute)
+	primary := adapter.Guard(core.Capabilities{Executor: "primary"}, scripted(fails(core.ErrUnavailable)).Execute)
 	secondary := scripted()
 	list := []core.Intent{intent(t, 0), intent(t, 1, core.Delay(time.Hour)), intent(t, 2)}
 	if err := compose.WithFallback(primary, secondary.Execute)(t.Context(), list...); err != nil {
@@ -80,7 +82,7 @@ func TestFallbackDoesNotSendHalfOfACallRefusedForAnotherReason(t *testing.T) {
 	wantSent(t, "secondary", secondary)
 }
 
-func TestFallbackTellsBothReasons(t *testing.T) {
+func TestFallbackReportsBothReasons(t *testing.T) {
 	t.Parallel()
 	down := errors.New("connection refused")
 	primary := scripted(func(_ context.Context, in []core.Intent) error {
@@ -94,6 +96,67 @@ func TestFallbackTellsBothReasons(t *testing.T) {
 	wantErrorIs(t, err, down)
 	wantErrorIsNot(t, err, core.ErrNotSent) // it may be stored, on secondary
 	wantErrorIsNot(t, err, core.ErrUnavailable)
+}
+
+// A circuit breaker is a function around primary that makes no call while it is
+// open. What it wraps decides.
+func TestFallbackBehindACircuitBreaker(t *testing.T) {
+	t.Parallel()
+	errOpen := errors.New("circuit breaker is open")
+	for name, tt := range map[string]struct {
+		err  error
+		want core.State
+	}{
+		"that says the backend is unavailable":      {fmt.Errorf("%w: %w", errOpen, core.ErrUnavailable), core.Accepted},
+		"that says nothing was sent":                {fmt.Errorf("%w: %w", errOpen, core.ErrNotSent), core.Accepted},
+		"that does not say so":                      {errOpen, core.Unknown},
+		"that passes on a call without an answer":   {fmt.Errorf("breaker: %w", &core.DispatchError{}), core.Unknown},
+		"that passes on that it may have been sent": {errors.Join(core.ErrUnavailable, core.ErrUnknownOutcome), core.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secondary := scripted()
+			list := intents(t, 2)
+			err := compose.WithFallback(scripted(fails(tt.err)).Execute, secondary.Execute)(t.Context(), list...)
+			wantStates(t, err, list, tt.want, tt.want)
+		})
+	}
+}
+
+func TestContextErrorWithoutAFallbackIsFoundInEveryState(t *testing.T) {
+	t.Parallel()
+	for _, worst := range []core.State{core.Rejected, core.Failed, core.Unknown} {
+		ctx, cancel := context.WithCancel(t.Context())
+		primary := scripted(func(ctx context.Context, list []core.Intent) error {
+			cancel()
+			return states(core.Accepted, worst, core.NotSent)(ctx, list)
+		})
+		secondary := scripted()
+		list := intents(t, 3)
+		err := compose.WithFallback(primary.Execute, secondary.Execute)(ctx, list...)
+		wantStates(t, err, list, core.Accepted, worst, core.NotSent)
+		wantErrorIs(t, err, context.Canceled)
+		wantSent(t, "secondary", secondary)
+	}
+}
+
+func TestNoFallbackOfARefusedCallOnceTheContextHasEnded(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	primary := scripted(func(ctx context.Context, list []core.Intent) error {
+		cancel()
+		return states(core.NotSent, core.Rejected)(ctx, list)
+	})
+	secondary := newAsked(few("secondary"))
+	list := intents(t, 2)
+	err := compose.WithFallback(primary.Execute, secondary.Execute)(ctx, list...)
+	wantStates(t, err, list, core.NotSent, core.Rejected)
+	wantErrorIs(t, err, context.Canceled)
+	wantErrorIs(t, err, core.ErrUnsupported)
+	wantSent(t, "primary", primary, []int{0, 1})
+	if questions, calls, _ := secondary.reset(); questions+calls > 0 {
+		t.Error("secondary was asked or called")
+	}
 }
 
 func TestNoFallbackOnceTheContextHasEnded(t *testing.T) {

@@ -9,24 +9,25 @@ import (
 )
 
 // WithLog logs each call of exec as one record, "airlock: dispatch", with the
-// number of intents, the number in each state, the duration, and for up to 20
-// intents that were neither accepted nor duplicates their task, ID, queue, state
-// and error. Payloads, headers and native options are never logged. The record
-// is made with the call's context, so that a handler finds the trace there.
+// number of intents, the number in each state, and the duration. For up to 20
+// intents that were neither accepted nor duplicates it has their task, ID, queue,
+// state and error. Payloads, headers and native options are never logged. The
+// record is made with the call's context, so that a handler finds the trace there.
+// Questions are not logged.
 //
 // The level says whether somebody should look: Debug if everything was accepted
 // or a duplicate, Warn if something is NotSent or Unknown, which a retry around
-// WithLog may yet mend, and Error if something is Rejected or Failed.
+// WithLog may still send, and Error if something is Rejected or Failed.
 //
 // A nil logger means [slog.Default], as it is at the time of the call. A panic
 // of the logger's handler is contained.
 func WithLog(exec core.Executor, logger *slog.Logger) core.Executor {
-	inner := wrap(missing("WithLog", exec), func(ctx context.Context, intents []core.Intent) []core.Outcome {
-		return call(ctx, exec, intents)
+	inner := wrap(needs("WithLog", exec), passOn(exec), func(ctx context.Context, intents []core.Intent) error {
+		return exec.Call(ctx, intents)
 	})
 	return func(ctx context.Context, intents ...core.Intent) error {
 		if len(intents) == 0 {
-			return nil
+			return inner(ctx)
 		}
 		begun := time.Now()
 		err := inner(ctx, intents...)
@@ -44,7 +45,7 @@ func WithLog(exec core.Executor, logger *slog.Logger) core.Executor {
 	}
 }
 
-// mostLogged bounds the intents that one record names.
+// mostLogged limits the intents that one record names.
 const mostLogged = 20
 
 // loggedOutcome is an intent that was not accepted, as a record shows it.

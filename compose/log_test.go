@@ -13,7 +13,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// buffer is a log that goroutines may share.
+// buffer is a log for several goroutines.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -31,7 +31,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// captureDefaultLog replaces slog's default logger; such a test is not parallel.
+// captureDefaultLog replaces slog's default logger. A test that calls it must not
+// be parallel.
 func captureDefaultLog(t *testing.T) *buffer {
 	t.Helper()
 	b := new(buffer)
@@ -64,7 +65,7 @@ func logged(t *testing.T, level slog.Level, list []core.Intent, a ...answer) (re
 	return r, b.String()
 }
 
-func TestLogTellsCountsAndWhatWasNotDelivered(t *testing.T) {
+func TestLogHasCountsAndWhatWasNotDelivered(t *testing.T) {
 	t.Parallel()
 	list := intents(t, 5)
 	list[4] = intent(t, 4, core.Queue("mail"))
@@ -85,7 +86,7 @@ func TestLogTellsCountsAndWhatWasNotDelivered(t *testing.T) {
 	}
 }
 
-func TestLogLevelSaysWhetherSomebodyShouldLook(t *testing.T) {
+func TestLogLevelFollowsTheWorstState(t *testing.T) {
 	t.Parallel()
 	for state, want := range map[core.State]string{
 		core.Accepted: "DEBUG", core.Duplicate: "DEBUG", core.NotSent: "WARN", core.Unknown: "WARN",
@@ -121,7 +122,7 @@ func TestLogNeverShowsPayloadOrHeaders(t *testing.T) {
 	}
 }
 
-func TestLogTellsOfRefusalsToo(t *testing.T) {
+func TestLogReportsRefusalsToo(t *testing.T) {
 	t.Parallel()
 	b := new(buffer)
 	exec := compose.WithLog(nil, slog.New(slog.NewTextHandler(b, nil)))
@@ -145,7 +146,7 @@ type panicking struct{ slog.Handler }
 
 func (panicking) Handle(context.Context, slog.Record) error { panic("handler") }
 
-func TestPanicOfTheLoggerDoesNotCostTheOutcome(t *testing.T) {
+func TestPanicOfTheLoggerKeepsTheOutcome(t *testing.T) {
 	b := captureDefaultLog(t)
 	bad := slog.New(panicking{slog.NewTextHandler(b, nil)})
 	list := intents(t, 1)
@@ -153,9 +154,9 @@ func TestPanicOfTheLoggerDoesNotCostTheOutcome(t *testing.T) {
 	wantStates(t, exec(t.Context(), list...), list, core.Duplicate)
 	wantStates(t, exec(t.Context(), list...), list, core.NotSent)
 	if !strings.Contains(b.String(), "WithLog's logger panicked") {
-		t.Errorf("the panic passed unseen: %q", b)
+		t.Errorf("the panic is not logged: %q", b)
 	}
-	slog.SetDefault(bad) // now there is nobody left to tell
+	slog.SetDefault(bad) // now the default logger panics too
 	if err := exec(t.Context(), list...); err != nil {
 		t.Error(err)
 	}

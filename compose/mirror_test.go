@@ -3,19 +3,30 @@ package compose_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 )
 
 func newMirror(t *testing.T, second core.Executor, opts *compose.MirrorOptions) *compose.Mirror {
 	t.Helper()
-	m, err := compose.NewMirror(second, opts)
+	quietly := compose.MirrorOptions{}
+	if opts != nil {
+		quietly = *opts
+	}
+	if quietly.Logger == nil {
+		quietly.Logger = quiet
+	}
+	m, err := compose.NewMirror(second, &quietly)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,35 +140,35 @@ func TestMirrorGivesTheSecondNothingOfTheProducersContext(t *testing.T) {
 
 func TestMirrorCopiesTheOthersOfARefusedCall(t *testing.T) {
 	t.Parallel()
-	got := scripted()
-	var told []error
-	m := newMirror(t, core.Guard(core.Capabilities{Executor: "bare"}, got.Execute),
-		&compose.MirrorOptions{OnError: func(err error) { told = append(told, err) }})
+	second := scripted()
+	var got []error
+	m := newMirror(t, adapter.Guard(core.Capabilities{Executor: "bare"}, second.Execute),
+		&compose.MirrorOptions{OnError: func(err error) { got = append(got, err) }})
 	list := []core.Intent{intent(t, 0), intent(t, 1, core.Delay(time.Hour)), intent(t, 2)}
 	if err := m.Wrap(accept)(t.Context(), list...); err != nil {
 		t.Error(err)
 	}
 	stop(t, m)
-	wantSent(t, "the second", got, []int{0, 2})
+	wantSent(t, "the second", second, []int{0, 2})
 	wantStats(t, m, compose.MirrorStats{Copied: 2, Failed: 1})
-	if len(told) != 1 {
-		t.Fatalf("told %v, want one error", told)
+	if len(got) != 1 {
+		t.Fatalf("got %v, want one error", got)
 	}
-	wantStates(t, told[0], list, core.Accepted, core.Rejected, core.Accepted)
-	wantErrorIs(t, told[0], core.ErrUnsupported)
+	wantStates(t, got[0], list, core.Accepted, core.Rejected, core.Accepted)
+	wantErrorIs(t, got[0], core.ErrUnsupported)
 }
 
 func TestMirrorGoesOnAfterPanicAndGoexitOfTheSecond(t *testing.T) {
 	t.Parallel()
-	told := make(chan error, 2)
+	got := make(chan error, 2)
 	second := scripted(panics("second"), func(context.Context, []core.Intent) error { runtime.Goexit(); return nil })
-	m := newMirror(t, second.Execute, &compose.MirrorOptions{OnError: func(err error) { told <- err }})
+	m := newMirror(t, second.Execute, &compose.MirrorOptions{OnError: func(err error) { got <- err }})
 	exec := m.Wrap(accept)
 	for range 2 {
 		if err := exec(t.Context(), intents(t, 1)...); err != nil {
 			t.Error(err)
 		}
-		wantErrorIs(t, <-told, core.ErrUnknownOutcome)
+		wantErrorIs(t, <-got, core.ErrUnknownOutcome)
 	}
 	if err := exec(t.Context(), intents(t, 1)...); err != nil {
 		t.Error(err)
@@ -177,7 +188,7 @@ func TestStoppedMirrorDropsAndTheFirstGoesOn(t *testing.T) {
 	stop(t, m)
 }
 
-func TestStopOutOfPatienceDropsWhatWaits(t *testing.T) {
+func TestStopThatGivesUpDropsWhatWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMirror(t, func(ctx context.Context, _ ...core.Intent) error { <-ctx.Done(); return ctx.Err() },
@@ -198,7 +209,86 @@ func TestStopOutOfPatienceDropsWhatWaits(t *testing.T) {
 	})
 }
 
-func TestNewMirrorTellsWhatIsWrong(t *testing.T) {
+func TestMirrorLogsLostCopiesAtMostOnceASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := new(buffer)
+		m := newMirror(t, func(context.Context, ...core.Intent) error {
+			time.Sleep(100 * time.Millisecond)
+			return errBackend
+		}, &compose.MirrorOptions{Buffer: 1, Logger: slog.New(slog.NewTextHandler(b, nil))})
+		exec := m.Wrap(accept)
+		for range 25 { // one copy fails every 100 ms, and one is dropped
+			if err := exec(t.Context(), intents(t, 2)...); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(101 * time.Millisecond)
+		}
+		time.Sleep(time.Second) // the copies have ended, and the last losses are logged all the same
+		synctest.Wait()
+		lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+		if len(lines) != 4 {
+			t.Errorf("%d records in 3.5 seconds, want 4:\n%s", len(lines), b)
+		}
+		var failed, dropped uint64
+		for _, line := range lines {
+			var f, d uint64
+			_, counts, _ := strings.Cut(line, "failed=")
+			if _, err := fmt.Sscanf(counts, "%d dropped=%d", &f, &d); err != nil {
+				t.Errorf("%v: %s", err, line)
+			}
+			failed, dropped = failed+f, dropped+d
+			if !strings.Contains(line, `level=WARN msg="airlock: mirror: copies lost"`) || f > 0 != strings.Contains(line, errBackend.Error()) {
+				t.Errorf("logged %s", line)
+			}
+		}
+		wantStats(t, m, compose.MirrorStats{Failed: 25, Dropped: 25})
+		if failed != 25 || dropped != 25 {
+			t.Errorf("logged %d failed and %d dropped copies, want 25 each", failed, dropped)
+		}
+		stop(t, m)
+	})
+}
+
+func TestMirrorLogsWhatStopDrops(t *testing.T) {
+	logged := captureDefaultLog(t)
+	started := make(chan struct{})
+	m, err := compose.NewMirror(func(ctx context.Context, _ ...core.Intent) error {
+		close(started)
+		<-ctx.Done()
+		return nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Wrap(accept)(t.Context(), intents(t, 150)...); err != nil {
+		t.Error(err)
+	}
+	<-started
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErrorIs(t, m.Stop(ctx), context.Canceled)
+	stop(t, m)
+	if !strings.Contains(logged.String(), "failed=0 dropped=50") {
+		t.Errorf("logged %q, want 50 dropped copies", logged)
+	}
+}
+
+func TestPanicOfTheMirrorsLoggerIsContained(t *testing.T) {
+	b := captureDefaultLog(t)
+	m := newMirror(t, scripted(fails(errBackend)).Execute, &compose.MirrorOptions{Logger: slog.New(panicking{slog.NewTextHandler(b, nil)})})
+	exec := m.Wrap(accept)
+	if err := exec(t.Context(), intents(t, 1)...); err != nil {
+		t.Error(err)
+	}
+	stop(t, m)
+	wantStats(t, m, compose.MirrorStats{Failed: 1})
+	if !strings.Contains(b.String(), "Mirror's logger panicked") {
+		t.Errorf("the panic is not logged: %q", b)
+	}
+}
+
+func TestNewMirrorReturnsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]*compose.MirrorOptions{
 		"buffer": {Buffer: -1}, "timeout": {Timeout: -1},

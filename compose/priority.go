@@ -1,12 +1,8 @@
 package compose
 
-import (
-	"context"
+import "github.com/goairlock/airlock/core"
 
-	"github.com/goairlock/airlock/core"
-)
-
-// The priorities that [WithPriority] goes by; the bounds are those of
+// The priorities by which [WithPriority] decides; the bounds are those of
 // [core.Priority].
 const (
 	defaultThreshold = 8
@@ -20,28 +16,24 @@ const (
 // priorities within one. An intent without a priority counts as 5. A threshold
 // of 0 means 8; one outside 1 to 10 is [core.ErrInvalid] at each call.
 //
-// The option goes on with the intent, since an executor may rank by it as well.
-// One that refuses priorities is given as Strip(exec, core.OptionPriority).
+// The intent keeps the option, since an executor may rank by it as well. Wrap an
+// executor that refuses priorities with Strip(exec, core.OptionPriority).
 func WithPriority(base, urgent core.Executor, threshold int) core.Executor {
-	bad := missing("WithPriority", base, urgent)
+	bad := needs("WithPriority", base, urgent)
 	if threshold == 0 {
 		threshold = defaultThreshold
 	}
 	if threshold < lowestPriority || threshold > highestPriority {
 		bad = invalidf("WithPriority: threshold %d, want %d to %d", threshold, lowestPriority, highestPriority)
 	}
-	both := destinations{base, urgent}
-	side := func(in *core.Intent) (int, error) {
-		p := in.Options.Priority
-		if p == 0 {
-			p = unsetPriority
+	return wrapDestinations(bad, destinations{base, urgent}, func(in *core.Intent) (int, error) {
+		priority := in.Options.Priority
+		if priority == 0 {
+			priority = unsetPriority
 		}
-		if p >= threshold {
+		if priority >= threshold {
 			return 1, nil
 		}
 		return 0, nil
-	}
-	return wrap(bad, func(ctx context.Context, intents []core.Intent) []core.Outcome {
-		return both.deliver(ctx, intents, side)
 	})
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// chance makes decisions out of the bytes of a fuzzer, and ends in zeros.
+// chance makes decisions from the bytes of a fuzzer. After the last byte every
+// decision is 0.
 type chance struct {
 	mu    sync.Mutex
 	bytes []byte
@@ -32,8 +33,8 @@ func (c *chance) of(n int) int {
 	return int(b) % n
 }
 
-// erratic is an executor that answers at random, in and out of form, and
-// remembers for each intent, by its number, what it said: as any reader of its
+// erratic is a plain function that answers at random, in good and bad form. It
+// remembers, by the number of the intent, what it said of each, as a reader of its
 // answer must understand it.
 type erratic struct {
 	name string
@@ -45,6 +46,9 @@ type erratic struct {
 }
 
 func (e *erratic) Execute(_ context.Context, list ...core.Intent) (err error) {
+	if len(list) == 0 { // a question, which a plain function does not answer
+		return nil
+	}
 	defer func() {
 		p := recover()
 		e.mu.Lock()
@@ -71,7 +75,7 @@ func (e *erratic) Execute(_ context.Context, list ...core.Intent) (err error) {
 		return []error{core.ErrUnavailable, core.ErrClosed, core.ErrTooLarge, errOption, core.ErrDuplicate}[e.of(5)]
 	case 4:
 		panic("erratic")
-	case 5: // a leaf that refuses the call
+	case 5: // a backend's executor that refuses the call
 		out := core.OutcomesOf(core.ErrNotSent, list)
 		i := e.of(len(list))
 		out[i].State, out[i].Err = core.Rejected, []error{errOption, core.ErrTooLarge}[e.of(2)]
@@ -102,7 +106,7 @@ func (e *erratic) Execute(_ context.Context, list ...core.Intent) (err error) {
 	return fmt.Errorf("erratic: %w", &core.DispatchError{Outcomes: out})
 }
 
-// everywhere is what all executors said of an intent.
+// everywhere returns what all executors said of an intent.
 func everywhere(n int, execs ...*erratic) (said []core.Outcome) {
 	for _, e := range execs {
 		said = append(said, e.said[n]...)
@@ -147,7 +151,7 @@ func keepTheContract(t *testing.T, script []byte) {
 	mirror := newMirror(t, accept, &compose.MirrorOptions{Buffer: 1})
 	exec := build(inner, mirror, first.Execute, second.Execute)
 	if nested := c.of(2) == 1; nested && (one(outer) || one(inner)) {
-		// Two wrappers over two executors each would need four of them.
+		// Two wrappers over two executors each would need four executors.
 		exec = build(outer, mirror, exec, second.Execute)
 	} else {
 		outer = "nothing"
@@ -188,7 +192,7 @@ func keepTheContract(t *testing.T, script []byte) {
 	}
 }
 
-// one reports a wrapper over one executor.
+// one reports whether it is a wrapper over one executor.
 func one(wrapper string) bool {
 	return !slices.Contains([]string{"WithPriority", "Route", "WithFallback", "Split"}, wrapper)
 }
@@ -212,13 +216,13 @@ func build(wrapper string, mirror *compose.Mirror, first, second core.Executor) 
 	case "WithFallback":
 		return compose.WithFallback(first, second)
 	case "Split":
-		return compose.Split(first, compose.Share{Percent: 50, To: second})
+		return compose.NewSplit(first, compose.Share{Percent: 50, To: second}).Execute
 	}
 	return mirror.Wrap(first)
 }
 
-// judge says what is untrue in an outcome, given all that executors said of the
-// intent, in whatever order.
+// judge says what is untrue in an outcome, given everything that executors said of
+// the intent, in any order.
 func judge(o core.Outcome, said []core.Outcome) string {
 	counts := map[core.State]int{}
 	for _, s := range said {
@@ -231,7 +235,7 @@ func judge(o core.Outcome, said []core.Outcome) string {
 	case o.State == core.Accepted && acknowledged == 0:
 		return "nobody accepted it"
 	case o.State == core.Accepted && counts[core.Accepted] == 0 && counts[core.Unknown] == 0:
-		return "it was nobody's but another producer's"
+		return "the only job of it is another producer's"
 	case counts[core.Accepted] > 0 && o.State != core.Accepted:
 		return "somebody accepted it"
 	case o.State != core.Unknown && counts[core.Unknown] > 0 && acknowledged == 0:
@@ -239,7 +243,7 @@ func judge(o core.Outcome, said []core.Outcome) string {
 	case len(said) > 0 && o.State != core.Accepted && counts[o.State] == 0:
 		return "nobody said so"
 	case o.State == core.Unknown && (errors.Is(o.Err, core.ErrNotSent) || errors.Is(o.Err, core.ErrTooLarge)):
-		return "it is found as what it is not"
+		return "errors.Is finds a state that it is not in"
 	}
 	return ""
 }

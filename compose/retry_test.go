@@ -3,6 +3,7 @@ package compose_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -11,12 +12,13 @@ import (
 
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 // quick retries at once.
 var quick = compose.Retry{Backoff: core.Fixed(time.Nanosecond)}
 
-func TestRetrySendsAgainOnlyWhatIsOpen(t *testing.T) {
+func TestRetrySendsAgainOnlyWhatIsUndecided(t *testing.T) {
 	t.Parallel()
 	s := scripted(
 		states(core.Accepted, core.NotSent, core.Duplicate, core.Unknown, core.Rejected, core.Failed),
@@ -29,6 +31,26 @@ func TestRetrySendsAgainOnlyWhatIsOpen(t *testing.T) {
 	if s.calls[0][3].ID != s.calls[1][1].ID {
 		t.Error("an intent was sent again under another ID")
 	}
+}
+
+func TestRetryOnlyNotSentLeavesWhatMayBeStored(t *testing.T) {
+	t.Parallel()
+	s := scripted(
+		states(core.NotSent, core.Unknown, core.Failed, core.NotSent),
+		states(core.Unknown, core.NotSent),
+		states(core.Accepted),
+	)
+	only := quick
+	only.OnlyNotSent = true
+	list := intents(t, 4)
+	err := compose.WithRetry(s.Execute, only)(t.Context(), list...)
+	wantSent(t, "the executor", s, []int{0, 1, 2, 3}, []int{0, 3}, []int{3})
+	wantStates(t, err, list, core.Unknown, core.Unknown, core.Failed, core.Accepted)
+
+	plain := scripted(fails(errBackend))
+	err = compose.WithRetry(plain.Execute, only)(t.Context(), list[0])
+	wantSent(t, "an executor with a plain error", plain, []int{0})
+	wantStates(t, err, list[:1], core.Unknown)
 }
 
 func TestRetryEndsAfterTheLastAttemptWithTheLastError(t *testing.T) {
@@ -45,7 +67,7 @@ func TestRetryEndsAfterTheLastAttemptWithTheLastError(t *testing.T) {
 
 func TestRetryDoesNotRepeatAPermanentFailure(t *testing.T) {
 	t.Parallel()
-	permanent := core.Permanent(errBackend)
+	permanent := worker.Permanent(errBackend)
 	s := scripted(func(_ context.Context, in []core.Intent) error {
 		return core.Combine([]core.Outcome{{ID: in[0].ID, State: core.Failed, Err: permanent}})
 	})
@@ -54,6 +76,60 @@ func TestRetryDoesNotRepeatAPermanentFailure(t *testing.T) {
 	wantStates(t, err, list, core.Failed)
 	wantErrorIs(t, err, permanent)
 	wantSent(t, "the executor", s, []int{0})
+}
+
+func TestRetryDoesNotRunAJobAgainThatHasUsedUpItsAttempts(t *testing.T) {
+	t.Parallel()
+	s := scripted(states(core.Failed, core.Failed, core.NotSent), states(core.Failed, core.Accepted))
+	list := []core.Intent{intent(t, 0, core.MaxAttempts(5)), intent(t, 1), intent(t, 2, core.MaxAttempts(5))}
+	err := compose.WithRetry(s.Execute, quick)(t.Context(), list...)
+	wantStates(t, err, list, core.Failed, core.Accepted, core.Accepted)
+	wantSent(t, "the executor", s, []int{0, 1, 2}, []int{1, 2}, []int{1})
+}
+
+// The default options of a task count as well.
+func TestRetryOfAnExecutorInThisProcessRunsAJobMaxAttemptsTimes(t *testing.T) {
+	t.Parallel()
+	runs := 0
+	fails := core.DeclareTask[int]("test.fails", core.MaxAttempts(5))
+	reg, err := worker.NewRegistry(worker.Handle(fails, func(context.Context, int) error { runs++; return errBackend }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := func(ctx context.Context, list ...core.Intent) error {
+		d := worker.FirstDelivery(&list[0])
+		for ; ; d.Attempt++ {
+			if v := reg.Perform(ctx, d); v.Action != worker.Retry {
+				return core.Combine([]core.Outcome{list[0].Outcome(core.Failed, v.Err)})
+			}
+		}
+	}
+	in, err := fails.Intent(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErrorIs(t, compose.WithRetry(exec, quick)(t.Context(), in), errBackend)
+	if runs != 5 {
+		t.Errorf("the job ran %d times, want 5", runs)
+	}
+}
+
+func TestRetryDoesNotRepeatWhatAnErrorCallsFinal(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"permanent": worker.Permanent(errBackend), "malformed": fmt.Errorf("decoding: %w", core.ErrMalformed),
+	} {
+		for _, state := range []core.State{core.Failed, core.Unknown, core.NotSent} {
+			s := scripted(always(state, err))
+			list := intents(t, 1)
+			got := compose.WithRetry(s.Execute, quick)(t.Context(), list...)
+			wantStates(t, got, list, state)
+			wantErrorIs(t, got, err)
+			if len(s.sent()) != 1 {
+				t.Errorf("%s, %v: sent %d times", name, state, len(s.sent()))
+			}
+		}
+	}
 }
 
 func TestRetryDoesNotSendHalfOfARefusedCall(t *testing.T) {
@@ -94,23 +170,6 @@ func TestRetryOfWhatMayBeStored(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-func TestRetryTellsBothErrorsOfWhatStaysOpen(t *testing.T) {
-	t.Parallel()
-	refused := &core.OptionError{Option: core.OptionDelay, Executor: "second"}
-	s := scripted(fails(errBackend), fails(refused))
-	err := compose.WithRetry(s.Execute, quick)(t.Context(), intents(t, 1)...)
-	wantErrorIs(t, err, errBackend)
-	wantErrorIsNot(t, err, core.ErrUnsupported)
-	var option *core.OptionError
-	if !errors.As(err, &option) || option != refused {
-		t.Errorf("the later error is not found: %v", err)
-	}
-	const want = ": unknown: backend says no; sent again: airlock: second refuses option delay"
-	if !strings.HasSuffix(err.Error(), want) {
-		t.Errorf("text %q, want it to end in %q", err, want)
 	}
 }
 
@@ -190,26 +249,41 @@ func TestRetryReturnsAtOnceWhenTheContextEnds(t *testing.T) {
 	}
 }
 
+func TestContextErrorOfAWaitIsFoundInEveryState(t *testing.T) {
+	t.Parallel()
+	for _, worst := range []core.State{core.Rejected, core.Failed} {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := scripted(func(ctx context.Context, list []core.Intent) error {
+			cancel()
+			return states(core.Accepted, worst, core.NotSent)(ctx, list)
+		})
+		list := []core.Intent{intent(t, 0), intent(t, 1, core.MaxAttempts(1)), intent(t, 2)}
+		err := compose.WithRetry(s.Execute, quick)(ctx, list...)
+		wantStates(t, err, list, core.Accepted, worst, core.NotSent)
+		wantErrorIs(t, err, context.Canceled)
+	}
+}
+
 func TestRetryDoesNotWaitWhenTheContextEndedDuringTheCall(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := scripted(func(context.Context, []core.Intent) error { cancel(); return errBackend })
 	list := intents(t, 1)
 	err := compose.WithRetry(s.Execute, compose.Retry{
-		OnRetry: func(context.Context, int, time.Duration, error) { t.Error("there is no retry to tell of") },
+		OnRetry: func(context.Context, int, time.Duration, error) { t.Error("OnRetry was called without a retry") },
 	})(ctx, list...)
 	wantStates(t, err, list, core.Unknown)
 	wantErrorIs(t, err, context.Canceled)
 	wantSent(t, "the executor", s, []int{0})
 }
 
-func TestOnRetryTellsWhatWillBeSentAgain(t *testing.T) {
+func TestOnRetryGetsWhatWillBeSentAgain(t *testing.T) {
 	t.Parallel()
-	type told struct {
+	type retry struct {
 		attempt int
 		states  []core.State
 	}
-	var got []told
+	var got []retry
 	s := scripted(states(core.Accepted, core.NotSent, core.Unknown), states(core.Accepted, core.Unknown))
 	r := quick
 	r.OnRetry = func(_ context.Context, attempt int, wait time.Duration, err error) {
@@ -218,7 +292,7 @@ func TestOnRetryTellsWhatWillBeSentAgain(t *testing.T) {
 			t.Errorf("wait %v, error %v", wait, err)
 			return
 		}
-		one := told{attempt: attempt}
+		one := retry{attempt: attempt}
 		for _, o := range de.Outcomes {
 			one.states = append(one.states, o.State)
 		}
@@ -227,13 +301,13 @@ func TestOnRetryTellsWhatWillBeSentAgain(t *testing.T) {
 	if err := compose.WithRetry(s.Execute, r)(t.Context(), intents(t, 3)...); err != nil {
 		t.Error(err)
 	}
-	want := []told{{1, []core.State{core.NotSent, core.Unknown}}, {2, []core.State{core.Unknown}}}
-	if !slices.EqualFunc(got, want, func(a, b told) bool { return a.attempt == b.attempt && slices.Equal(a.states, b.states) }) {
-		t.Errorf("told %v, want %v", got, want)
+	want := []retry{{1, []core.State{core.NotSent, core.Unknown}}, {2, []core.State{core.Unknown}}}
+	if !slices.EqualFunc(got, want, func(a, b retry) bool { return a.attempt == b.attempt && slices.Equal(a.states, b.states) }) {
+		t.Errorf("OnRetry got %v, want %v", got, want)
 	}
 }
 
-func TestPanicOfOnRetryDoesNotCostTheOutcome(t *testing.T) {
+func TestPanicOfOnRetryKeepsTheOutcome(t *testing.T) {
 	logged := captureDefaultLog(t)
 	s := scripted(fails(errBackend))
 	r := quick
@@ -242,36 +316,6 @@ func TestPanicOfOnRetryDoesNotCostTheOutcome(t *testing.T) {
 		t.Error(err)
 	}
 	if !strings.Contains(logged.String(), "OnRetry panicked") {
-		t.Errorf("the panic passed unseen: %q", logged)
+		t.Errorf("the panic is not logged: %q", logged)
 	}
-}
-
-// Whoever makes an Outcome may leave the error out.
-func TestRetryOfOutcomesWithoutErrors(t *testing.T) {
-	t.Parallel()
-	bare := func(s core.State) answer {
-		return func(_ context.Context, in []core.Intent) error {
-			return &core.DispatchError{Outcomes: []core.Outcome{{ID: in[0].ID, State: s}}}
-		}
-	}
-	two := compose.Retry{Attempts: 2, Backoff: core.Fixed(1)}
-	for name, tt := range map[string]struct {
-		first, second answer
-		text          string
-	}{
-		"neither": {bare(core.Unknown), bare(core.NotSent), ": unknown"},
-		"second":  {bare(core.Unknown), fails(core.ErrTooLarge), ": unknown: sent again: too large"},
-		"first":   {fails(errBackend), bare(core.NotSent), ": unknown: backend says no"},
-	} {
-		err := compose.WithRetry(scripted(tt.first, tt.second).Execute, two)(t.Context(), intents(t, 1)...)
-		wantErrorIs(t, err, core.ErrUnknownOutcome)
-		if err == nil || !strings.HasSuffix(err.Error(), tt.text) {
-			t.Errorf("%s: %q, want it to end in %q", name, err, tt.text)
-		}
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := func(ctx context.Context, in []core.Intent) error { cancel(); return bare(core.Unknown)(ctx, in) }
-	err := compose.WithRetry(scripted(ended).Execute, two)(ctx, intents(t, 1)...)
-	wantErrorIs(t, err, context.Canceled)
 }

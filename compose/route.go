@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -10,23 +9,25 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// ByTask routes by the task's name. See [Route].
+// ByTask returns the task's name. See [Route].
 func ByTask(in core.Intent) string { return in.Task }
 
-// ByQueue routes by the queue, "" for an intent that names none. See [Route].
+// ByQueue returns the queue, or "" for an intent that names none. See [Route].
 func ByQueue(in core.Intent) string { return in.Options.Queue }
 
-// Route sends each intent to the executor that routes has for its key: [ByTask],
-// [ByQueue], or any function of the intent. An intent whose key has no route
-// goes to otherwise; if that is nil it is Rejected with [core.ErrInvalid], and
-// nothing of the call is sent.
+// Route sends each intent to the executor that routes has for its key, which by
+// returns: [ByTask], [ByQueue], or any function of the intent. An intent whose
+// key has no route goes to otherwise. If otherwise is nil, the intent is Rejected
+// with [core.ErrInvalid], and nothing of the call is sent.
 //
-// Each route is a destination of its own, even where two of them share an
-// executor, and so is otherwise. The map is copied. by must be safe for
-// concurrent use; its panic makes the intent Rejected. A nil by, a nil executor
-// in routes, and no executor at all are [core.ErrInvalid] at each call.
+// Each route is a destination of its own, even if two of them share an executor,
+// and so is otherwise. The map is copied. by must be safe for concurrent use and
+// depend on the intent alone. If it panics, the intent is Rejected. A nil by, a
+// nil executor in routes, and no executor at all are [core.ErrInvalid] at each
+// call.
 func Route(by func(core.Intent) string, routes map[string]core.Executor, otherwise core.Executor) core.Executor {
-	r := router{by: by, sides: make(map[string]int, len(routes)), otherwise: -1}
+	r := router{by: by, index: make(map[string]int, len(routes)), otherwise: -1}
+	var to destinations
 	var bad error
 	if by == nil {
 		bad = invalidf("Route: nil function")
@@ -35,41 +36,38 @@ func Route(by func(core.Intent) string, routes map[string]core.Executor, otherwi
 		if routes[key] == nil {
 			bad = invalidf("Route: nil executor for %q", key)
 		}
-		r.sides[key] = len(r.to)
-		r.to = append(r.to, routes[key])
+		r.index[key] = len(to)
+		to = append(to, routes[key])
 	}
 	if otherwise != nil {
-		r.otherwise = len(r.to)
-		r.to = append(r.to, otherwise)
+		r.otherwise = len(to)
+		to = append(to, otherwise)
 	}
-	if len(r.to) == 0 {
+	if len(to) == 0 {
 		bad = invalidf("Route: no executor")
 	}
-	return wrap(bad, func(ctx context.Context, intents []core.Intent) []core.Outcome {
-		return r.to.deliver(ctx, intents, r.side)
-	})
+	return wrapDestinations(bad, to, r.choose)
 }
 
 type router struct {
 	by        func(core.Intent) string
-	to        destinations
-	sides     map[string]int // index into to
-	otherwise int            // index into to, -1 for none
+	index     map[string]int // of a key's destination
+	otherwise int            // index of the destination, -1 for none
 }
 
-func (r *router) side(in *core.Intent) (side int, err error) {
+func (r *router) choose(in *core.Intent) (to int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &core.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
 	key := r.by(*in)
-	side, ok := r.sides[key]
+	to, ok := r.index[key]
 	if !ok {
-		side = r.otherwise
+		to = r.otherwise
 	}
-	if side < 0 {
-		return 0, fmt.Errorf("airlock: task %s: no route for %q: %w", in.Task, key, core.ErrInvalid)
+	if to < 0 {
+		return 0, fmt.Errorf("airlock: compose: task %s: no route for %q: %w", in.Task, key, core.ErrInvalid)
 	}
-	return side, nil
+	return to, nil
 }

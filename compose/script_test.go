@@ -14,8 +14,8 @@ import (
 
 var task = core.DeclareTask[int]("test.task")
 
-// intent makes an intent whose payload is n, which tells it from all others
-// even where IDs are the same.
+// intent makes an intent whose payload is n, by which tests know it even if IDs
+// are the same.
 func intent(t testing.TB, n int, opts ...core.Option) core.Intent {
 	t.Helper()
 	in, err := task.Intent(n, opts...)
@@ -34,7 +34,7 @@ func intents(t testing.TB, n int) []core.Intent {
 	return list
 }
 
-// numbers are the payloads of intents made by intent.
+// numbers returns the payloads of intents that were made by intent.
 func numbers(list []core.Intent) []int {
 	got := make([]int, len(list))
 	for i := range list {
@@ -45,20 +45,26 @@ func numbers(list []core.Intent) []int {
 
 type answer func(ctx context.Context, intents []core.Intent) error
 
-// script is an executor that answers its calls one after the other with its
-// answers, accepts everything after the last of them, and remembers what it was
-// sent.
+// script is a plain function: an executor that cannot be asked. It answers its
+// calls with its answers, one after the other, accepts everything after the last
+// of them, and remembers what it was sent.
 type script struct {
 	answers []answer
 
 	mu    sync.Mutex
 	calls [][]core.Intent
+	empty int // calls without intents
 }
 
 func scripted(answers ...answer) *script { return &script{answers: answers} }
 
 func (s *script) Execute(ctx context.Context, list ...core.Intent) error {
 	s.mu.Lock()
+	if len(list) == 0 {
+		s.empty++
+		s.mu.Unlock()
+		return nil
+	}
 	k := len(s.calls)
 	s.calls = append(s.calls, slices.Clone(list))
 	s.mu.Unlock()
@@ -68,7 +74,7 @@ func (s *script) Execute(ctx context.Context, list ...core.Intent) error {
 	return nil
 }
 
-// sent are the numbers of the intents of each call so far.
+// sent returns the numbers of the intents of each call so far.
 func (s *script) sent() [][]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,8 +175,8 @@ func wantErrorIsNot(t testing.TB, err, target error) {
 	}
 }
 
-// wrappers has every wrapper, set up so that a plain intent goes to exec; where
-// there is another executor it is other.
+// wrappers has every wrapper, set up so that a plain intent goes to exec. If there
+// is another executor, it is other.
 func wrappers(t testing.TB, exec, other core.Executor) map[string]core.Executor {
 	t.Helper()
 	mirror, err := compose.NewMirror(other, nil)
@@ -191,7 +197,7 @@ func wrappers(t testing.TB, exec, other core.Executor) map[string]core.Executor 
 		"WithPriority": compose.WithPriority(exec, other, 0),
 		"Route":        compose.Route(compose.ByQueue, map[string]core.Executor{"other": other}, exec),
 		"WithFallback": compose.WithFallback(exec, other),
-		"Split":        compose.Split(exec, compose.Share{Percent: 0, To: other}),
+		"Split":        compose.NewSplit(exec, compose.Share{Percent: 0, To: other}).Execute,
 		"Mirror":       mirror.Wrap(exec),
 	}
 }

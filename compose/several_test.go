@@ -108,17 +108,25 @@ func TestPartsAfterTheContextEndedAreNotSent(t *testing.T) {
 	wantSent(t, "b", b)
 }
 
-func TestAContextThatEndsBeneathAFailureIsTold(t *testing.T) {
+func TestContextErrorOfAPartIsFoundInEveryState(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	a := scripted(func(_ context.Context, list []core.Intent) error {
-		cancel()
-		return states(core.Accepted, core.Failed)(ctx, list)
-	})
-	list := mixed(t)
-	err := routed(a, scripted(), scripted())(ctx, list...)
-	wantStates(t, err, list, core.Accepted, core.NotSent, core.Failed, core.NotSent, core.NotSent)
-	wantErrorIs(t, err, context.Canceled)
+	for _, worst := range []core.State{core.Rejected, core.Unknown, core.Failed} {
+		ctx, cancel := context.WithCancel(t.Context())
+		a := scripted(func(_ context.Context, list []core.Intent) error {
+			cancel()
+			return states(core.Accepted, worst)(ctx, list)
+		})
+		list := mixed(t)
+		err := routed(a, scripted(), scripted())(ctx, list...)
+		wantStates(t, err, list, core.Accepted, core.NotSent, worst, core.NotSent, core.NotSent)
+		wantErrorIs(t, err, context.Canceled)
+		for i, o := range outcomes(t, err, list)[1:] {
+			wantErrorIs(t, o.Err, context.Canceled)
+			if i != 1 {
+				wantErrorIs(t, o.Err, core.ErrEarlierFailed)
+			}
+		}
+	}
 }
 
 func TestUnknownRouteRefusesTheCall(t *testing.T) {

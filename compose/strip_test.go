@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 )
@@ -34,7 +35,7 @@ func TestStripDropsEveryOption(t *testing.T) {
 
 func TestStripLetsARefusingExecutorTakeTheIntent(t *testing.T) {
 	t.Parallel()
-	bare := core.Guard(core.Capabilities{Executor: "bare"}, accept)
+	bare := adapter.Guard(core.Capabilities{Executor: "bare"}, accept)
 	list := []core.Intent{intent(t, 0, core.Queue("mail"), core.Delay(time.Hour))}
 	err := compose.Strip(bare, core.OptionDelay)(t.Context(), list...)
 	wantStates(t, err, list, core.Rejected)

@@ -39,9 +39,39 @@ func TestTimeoutIsFoundBehindAnErrorOfTheBackend(t *testing.T) {
 		wantStates(t, err, list, core.Accepted, core.Unknown, core.NotSent)
 		wantErrorIs(t, err, context.DeadlineExceeded)
 		wantErrorIs(t, err, errBackend)
-		if !strings.Contains(err.Error(), "WithTimeout gives each call 1s") {
+		if !strings.Contains(err.Error(), "WithTimeout limits each call to 1s") {
 			t.Errorf("does not say whose limit it was: %v", err)
 		}
+	})
+}
+
+func TestTimeoutErrorIsFoundInEveryState(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, worst := range []core.State{core.Rejected, core.Failed} {
+			list := intents(t, 4)
+			slow := scripted(func(ctx context.Context, in []core.Intent) error {
+				<-ctx.Done()
+				return states(core.Duplicate, worst, core.NotSent, core.Accepted)(ctx, in)
+			})
+			err := compose.WithTimeout(slow.Execute, time.Second)(t.Context(), list...)
+			wantStates(t, err, list, core.Duplicate, worst, core.NotSent, core.Accepted)
+			wantErrorIs(t, err, context.DeadlineExceeded)
+		}
+	})
+}
+
+func TestTimeoutAfterADefiniteAnswerIsNotReported(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		list := intents(t, 2)
+		slow := scripted(func(ctx context.Context, in []core.Intent) error {
+			<-ctx.Done()
+			return states(core.Accepted, core.Failed)(ctx, in)
+		})
+		err := compose.WithTimeout(slow.Execute, time.Second)(t.Context(), list...)
+		wantStates(t, err, list, core.Accepted, core.Failed)
+		wantErrorIsNot(t, err, context.DeadlineExceeded)
 	})
 }
 
@@ -65,7 +95,7 @@ func TestAcceptedAfterTheTimeoutIsAccepted(t *testing.T) {
 	})
 }
 
-func TestRetryAroundTimeoutBoundsEachAttempt(t *testing.T) {
+func TestRetryAroundTimeoutLimitsEachAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hang := func(ctx context.Context, _ []core.Intent) error { <-ctx.Done(); return ctx.Err() }

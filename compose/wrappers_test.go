@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 )
@@ -35,6 +36,9 @@ func TestNoIntentsIsNilWithoutACall(t *testing.T) {
 			t.Error(err)
 		}
 		wantSent(t, "the executor", first)
+		if first.empty > 0 {
+			t.Errorf("%d calls without intents reached the executor", first.empty)
+		}
 	})
 }
 
@@ -101,7 +105,7 @@ func TestPanicOfTheExecutorIsContained(t *testing.T) {
 	}, boom, boom, boom)
 }
 
-// badError is an error of somebody's own type that cannot be looked at.
+// badError is an error whose methods panic if it is nil.
 type badError struct{ text *string }
 
 func (e *badError) Error() string   { return *e.text }
@@ -150,7 +154,7 @@ func TestOutcomesAreAlignedWhateverTheExecutorReturns(t *testing.T) {
 	}, shuffled, fails(errBackend), fails(errBackend))
 }
 
-func TestWrongWiringIsInvalidAtEachCall(t *testing.T) {
+func TestBadArgumentsAreTheAnswerToEachCallAndQuestion(t *testing.T) {
 	t.Parallel()
 	var zero compose.Mirror
 	var none *compose.Mirror
@@ -181,14 +185,16 @@ func TestWrongWiringIsInvalidAtEachCall(t *testing.T) {
 		`Route: nil executor for "a"`:      compose.Route(compose.ByTask, map[string]core.Executor{"a": nil}, ok),
 		"Route: no executor":               compose.Route(compose.ByTask, nil, nil),
 		"WithFallback: nil executor":       compose.WithFallback(nil, ok),
-		"Split: nil executor":              compose.Split(ok, compose.Share{Percent: 1}),
-		"a share of -1 percent":            compose.Split(ok, share(-1)),
-		"a share of 101 percent":           compose.Split(ok, share(101)),
-		"a share of NaN percent":           compose.Split(ok, share(nan)),
-		"shares of 100.0001 percent":       compose.Split(ok, share(99), share(1.0001)),
+		"Split: nil executor":              compose.NewSplit(ok, compose.Share{Percent: 1}).Execute,
+		"a share of -1 percent":            compose.NewSplit(ok, share(-1)).Execute,
+		"a share of 101 percent":           compose.NewSplit(ok, share(101)).Execute,
+		"a share of NaN percent":           compose.NewSplit(ok, share(nan)).Execute,
+		"shares of 100.0001 percent":       compose.NewSplit(ok, share(99), share(1.0001)).Execute,
 		"Mirror.Wrap: nil executor":        mirror.Wrap(nil),
 		"zero Mirror: mirrors are made by": zero.Wrap(ok),
 		"zero Mirror":                      none.Wrap(ok),
+		"zero Split: splits are made by":   new(compose.Split).Execute,
+		"zero Split":                       (*compose.Split)(nil).Execute,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -198,6 +204,16 @@ func TestWrongWiringIsInvalidAtEachCall(t *testing.T) {
 			wantErrorIs(t, err, core.ErrInvalid)
 			if err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("does not say %q: %v", name, err)
+			}
+			for _, asked := range [][]core.Intent{nil, list[:1], list} {
+				err := exec.Check(t.Context(), asked...)
+				wantErrorIs(t, err, core.ErrInvalid)
+				if err == nil || !strings.Contains(err.Error(), name) {
+					t.Errorf("Check of %d intents does not say %q: %v", len(asked), name, err)
+				}
+			}
+			if caps, ok := exec.Capabilities(); ok {
+				t.Errorf("it has capabilities: %+v", caps)
 			}
 		})
 	}
@@ -225,7 +241,7 @@ func TestIntentsOfTheCallerStayAsTheyAre(t *testing.T) {
 
 func encoded(t testing.TB, in core.Intent) string {
 	t.Helper()
-	data, err := core.EncodeIntent(in)
+	data, err := adapter.EncodeIntent(in)
 	if err != nil {
 		t.Fatal(err)
 	}
