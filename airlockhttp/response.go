@@ -6,41 +6,47 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"time"
 )
 
-// response notes the status, and holds it back until there is something to
-// write after it or the flush is through.
+// response notes the status. It holds the status back until there is a body to
+// write after it, or the flush is through.
 type response struct {
 	http.ResponseWriter
-	status int         // 0 until the handler has chosen one
-	header http.Header // as it was then: later changes are trailers, or nothing
-	sent   bool        // the server's writer has been used, or taken over
+	body     *body       // of the request; nil if it has none
+	statuses []int       // that the handler has given; the first is the client's
+	header   http.Header // at the first status: later changes are trailers, or nothing
+	sent     bool        // the server's writer has been used, or taken over
+	hijacked bool
 }
 
-// WriteHeader holds the status back. Informational ones go through at once: they
-// are no answer yet; 101 is one. So does what is no status, on which the server
-// panics, and a second one, of which it complains.
+// WriteHeader holds the first status back. An informational status passes at once,
+// since it is not yet an answer, except 101. So does what is not a status, for which
+// the server panics, and a second status, of which the server complains.
 func (w *response) WriteHeader(status int) {
 	final := status == http.StatusSwitchingProtocols || status >= 200 && status <= 999
+	if final {
+		w.statuses = append(w.statuses, status)
+	}
 	switch {
-	case w.status != 0:
+	case final && len(w.statuses) == 1:
+		w.header = w.Header().Clone()
+	case len(w.statuses) > 0:
 		w.send()
 		fallthrough
-	case !final:
-		w.ResponseWriter.WriteHeader(status)
 	default:
-		w.status, w.header = status, w.Header().Clone()
+		w.ResponseWriter.WriteHeader(status)
 	}
 }
 
-// send passes on what was held back. Without a chosen status there is nothing:
-// the server answers 200 by itself.
+// send passes on what was held back. Without a status there is nothing to pass on:
+// the server answers 200 then.
 func (w *response) send() {
 	if w.sent {
 		return
 	}
 	w.sent = true
-	if w.status == 0 {
+	if len(w.statuses) == 0 {
 		return
 	}
 	if now := w.Header(); w.header != nil {
@@ -48,7 +54,8 @@ func (w *response) send() {
 		replace(now, w.header)
 		defer replace(now, later)
 	}
-	w.ResponseWriter.WriteHeader(w.status)
+	w.closeIfCut() // may add a header
+	w.ResponseWriter.WriteHeader(w.statuses[0])
 }
 
 func replace(header, by http.Header) {
@@ -58,8 +65,8 @@ func replace(header, by http.Header) {
 
 // begin is send before a body.
 func (w *response) begin() {
-	if w.status == 0 {
-		w.status = http.StatusOK
+	if len(w.statuses) == 0 {
+		w.statuses = append(w.statuses, http.StatusOK)
 	}
 	w.send()
 }
@@ -69,9 +76,15 @@ func (w *response) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// ReadFrom lets the server copy a file without taking it through this process.
-// Like the server's own it begins with a look at the source: one that cannot be
-// read must leave the status open.
+// WriteString spares the server's writer a copy.
+func (w *response) WriteString(s string) (int, error) {
+	w.begin()
+	return io.WriteString(w.ResponseWriter, s)
+}
+
+// ReadFrom lets the server copy a file without taking it through this process. Like
+// the server's own it looks at the source first: one that cannot be read must leave
+// the status open.
 func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	var n int64
 	if !w.sent {
@@ -85,73 +98,38 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	return n + rest, err
 }
 
-// FlushError is what a http.ResponseController calls, also where the server's
-// writer is no http.Flusher but wraps one.
+// FlushError is what a [http.ResponseController] calls, also if the server's writer
+// is not a [http.Flusher] but wraps one.
 func (w *response) FlushError() error {
 	w.begin()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// hijack first passes on a status, as the server's own does: an upgrade to a
+// hijack first passes on the status, as the server's own does: an upgrade to a
 // WebSocket may answer 101 with WriteHeader.
 func (w *response) hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.status != 0 {
+	if len(w.statuses) > 0 {
 		w.send()
 	}
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		w.sent = true
+		w.sent, w.hijacked = true, true
 	}
 	return conn, rw, err
 }
 
-// Unwrap gives a http.ResponseController the deadlines of the server's writer.
+// Unwrap makes the server's writer reachable for a [http.ResponseController]. The
+// methods below are for callers that do not use one.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Handlers ask a writer by type assertion what it can do, so they must be given
-// no method that leads nowhere.
-type (
-	canFlush  struct{ w *response }
-	canHijack struct{ w *response }
-)
-
-func (c canFlush) Flush() { c.w.FlushError() } // http.Flusher has no way to tell an error
-
-func (c canHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) { return c.w.hijack() }
-
-// reaches reports whether the writer, or one that it wraps, is a T.
-func reaches[T any](w http.ResponseWriter) bool {
-	for {
-		if _, ok := w.(T); ok {
-			return true
-		}
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return false
-		}
-		w = wrapper.Unwrap()
-	}
+func (w *response) SetReadDeadline(t time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
 }
 
-func (w *response) withInterfaces() http.ResponseWriter {
-	flushes, hijacks := reaches[http.Flusher](w.ResponseWriter), reaches[http.Hijacker](w.ResponseWriter)
-	switch {
-	case flushes && hijacks:
-		return struct {
-			*response
-			canFlush
-			canHijack
-		}{w, canFlush{w}, canHijack{w}}
-	case flushes:
-		return struct {
-			*response
-			canFlush
-		}{w, canFlush{w}}
-	case hijacks:
-		return struct {
-			*response
-			canHijack
-		}{w, canHijack{w}}
-	}
-	return w
+func (w *response) SetWriteDeadline(t time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
+}
+
+func (w *response) EnableFullDuplex() error {
+	return http.NewResponseController(w.ResponseWriter).EnableFullDuplex()
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -91,35 +92,213 @@ func TestAnUpgradedConnectionFlushesWhenTheHandlerReturns(t *testing.T) {
 	}
 }
 
-func TestTheWriterCanDoNoMoreThanTheServers(t *testing.T) {
+// The server's writer may be any combination of these.
+type (
+	canFlush  struct{ http.Flusher }
+	canHijack struct{ http.Hijacker }
+	canNotify struct{ *notifying }
+	canPush   struct{ http.Pusher }
+	notifying struct{ gone chan bool }
+)
+
+func (n *notifying) CloseNotify() <-chan bool { return n.gone }
+
+type pushing struct{}
+
+func (pushing) Push(string, *http.PushOptions) error { return http.ErrNotSupported }
+
+type closeNotifier interface{ CloseNotify() <-chan bool }
+
+func TestTheWriterCanDoWhatTheServersCanAndNoMore(t *testing.T) {
 	t.Parallel()
-	type flusher struct {
-		http.ResponseWriter
-		http.Flusher
-	}
-	type hijacker struct {
-		http.ResponseWriter
-		http.Hijacker
-	}
-	exec := func(context.Context, ...core.Intent) error { return nil }
-	for name, tc := range map[string]struct {
-		server           http.ResponseWriter
-		flushes, hijacks bool
-	}{
-		"neither":  {struct{ http.ResponseWriter }{httptest.NewRecorder()}, false, false},
-		"flusher":  {flusher{httptest.NewRecorder(), httptest.NewRecorder()}, true, false},
-		"hijacker": {hijacker{httptest.NewRecorder(), nil}, false, true},
+	rec := httptest.NewRecorder()
+	f, h, n, p := canFlush{rec}, canHijack{nil}, canNotify{&notifying{make(chan bool)}}, canPush{pushing{}}
+	type w struct{ http.ResponseWriter }
+	plain := struct{ http.ResponseWriter }{rec}
+	for name, server := range map[string]http.ResponseWriter{
+		"----": plain,
+		"f---": struct {
+			w
+			canFlush
+		}{w{rec}, f},
+		"-h--": struct {
+			w
+			canHijack
+		}{w{rec}, h},
+		"fh--": struct {
+			w
+			canFlush
+			canHijack
+		}{w{rec}, f, h},
+		"--n-": struct {
+			w
+			canNotify
+		}{w{rec}, n},
+		"f-n-": struct {
+			w
+			canFlush
+			canNotify
+		}{w{rec}, f, n},
+		"-hn-": struct {
+			w
+			canHijack
+			canNotify
+		}{w{rec}, h, n},
+		"fhn-": struct {
+			w
+			canFlush
+			canHijack
+			canNotify
+		}{w{rec}, f, h, n},
+		"---p": struct {
+			w
+			canPush
+		}{w{rec}, p},
+		"f--p": struct {
+			w
+			canFlush
+			canPush
+		}{w{rec}, f, p},
+		"-h-p": struct {
+			w
+			canHijack
+			canPush
+		}{w{rec}, h, p},
+		"fh-p": struct {
+			w
+			canFlush
+			canHijack
+			canPush
+		}{w{rec}, f, h, p},
+		"--np": struct {
+			w
+			canNotify
+			canPush
+		}{w{rec}, n, p},
+		"f-np": struct {
+			w
+			canFlush
+			canNotify
+			canPush
+		}{w{rec}, f, n, p},
+		"-hnp": struct {
+			w
+			canHijack
+			canNotify
+			canPush
+		}{w{rec}, h, n, p},
+		"fhnp": struct {
+			w
+			canFlush
+			canHijack
+			canNotify
+			canPush
+		}{w{rec}, f, h, n, p},
 	} {
+		for _, around := range []http.ResponseWriter{server, wrapping{server}} {
+			var got string
+			var notified <-chan bool
+			h := airlockhttp.Middleware(guarded(func(context.Context, ...core.Intent) error { return nil }), nil)(
+				http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					got = can(w)
+					if c, ok := w.(closeNotifier); ok {
+						notified = c.CloseNotify()
+					}
+				}))
+			h.ServeHTTP(around, httptest.NewRequest(http.MethodGet, "/", nil))
+			if got != name || strings.Contains(name, "n") && notified != n.CloseNotify() {
+				t.Errorf("server's %s: handler's %s, notified by %v", name, got, notified)
+			}
+		}
+	}
+}
+
+// can names what a writer can do.
+func can(w http.ResponseWriter) string {
+	got := []byte("----")
+	if _, ok := w.(http.Flusher); ok {
+		got[0] = 'f'
+	}
+	if _, ok := w.(http.Hijacker); ok {
+		got[1] = 'h'
+	}
+	if _, ok := w.(closeNotifier); ok {
+		got[2] = 'n'
+	}
+	if _, ok := w.(http.Pusher); ok {
+		got[3] = 'p'
+	}
+	return string(got)
+}
+
+// Every method of the server's own writers, found in net/http by name.
+func TestEveryExportedMethodOfTheServersWriterIsReachable(t *testing.T) {
+	t.Parallel()
+	for _, http2 := range []bool{false, true} {
+		var missing []string
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			own := reflect.TypeOf(w)
+			airlockhttp.Middleware(guarded(func(context.Context, ...core.Intent) error { return nil }), nil)(
+				http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					for i := range own.NumMethod() {
+						if _, ok := reflect.TypeOf(w).MethodByName(own.Method(i).Name); !ok {
+							missing = append(missing, own.Method(i).Name)
+						}
+					}
+				})).ServeHTTP(w, r)
+		}))
+		server.EnableHTTP2 = http2
+		server.StartTLS()
+		res, err := server.Client().Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		server.Close()
+		if len(missing) > 0 {
+			t.Errorf("HTTP/%d: missing %v", res.ProtoMajor, missing)
+		}
+	}
+}
+
+func TestTheHeadersOfASuccessDoNotGoOutWithTheErrorOfTheFlush(t *testing.T) {
+	t.Parallel()
+	down := guarded(func(context.Context, ...core.Intent) error { return core.ErrUnavailable })
+	for name, status := range map[string]int{"no status": 0, "a status": 201} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := airlockhttp.Middleware(exec, nil)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, flushes := w.(http.Flusher)
-				_, hijacks := w.(http.Hijacker)
-				if flushes != tc.flushes || hijacks != tc.hijacks {
-					t.Errorf("flushes %v, hijacks %v", flushes, hijacks)
-				}
+			scoped := airlockhttp.Middleware(down, &airlockhttp.Options{OnError: func(*http.Request, error) {}})(
+				http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					enqueue(t, r.Context())
+					for key, value := range map[string]string{
+						"Content-Encoding": "gzip", "Cache-Control": "public", "Set-Cookie": "a=b", "Location": "/made", "Vary": "Accept",
+					} {
+						w.Header().Set(key, value)
+					}
+					if status != 0 {
+						w.WriteHeader(status)
+						w.Header().Set("Late", "yes")
+					}
+				}))
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Vary", "Origin") // of a middleware around it
+				scoped.ServeHTTP(w, r)
 			}))
-			h.ServeHTTP(tc.server, httptest.NewRequest(http.MethodGet, "/", nil))
+			defer server.Close()
+			res, err := server.Client().Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			for _, key := range []string{"Content-Encoding", "Cache-Control", "Set-Cookie", "Location", "Late"} {
+				if res.Header.Get(key) != "" {
+					t.Errorf("%s is %q", key, res.Header.Get(key))
+				}
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != 500 || !strings.Contains(string(body), "Internal Server Error") || res.Header.Get("Vary") != "Origin" {
+				t.Errorf("status %d, body %q, Vary %q, %v", res.StatusCode, body, res.Header.Get("Vary"), err)
+			}
 		})
 	}
 }
@@ -133,6 +312,16 @@ func TestDeadlinesOfTheServersWriterAreReachable(t *testing.T) {
 		}
 		if err := control.EnableFullDuplex(); err != nil {
 			t.Error(err)
+		}
+		own := w.(interface {
+			SetReadDeadline(time.Time) error
+			SetWriteDeadline(time.Time) error
+			EnableFullDuplex() error
+		})
+		for _, err := range []error{own.SetReadDeadline(time.Now().Add(time.Minute)), own.SetWriteDeadline(time.Now().Add(time.Minute)), own.EnableFullDuplex()} {
+			if err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	w.get(t)
@@ -154,9 +343,9 @@ func TestAnUpgradeMayAnswerBeforeItTakesOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			told := make(chan error, 1)
+			failed := make(chan error, 1)
 			down := func(context.Context, ...core.Intent) error { return core.ErrUnavailable }
-			wrap := airlockhttp.Middleware(down, &airlockhttp.Options{OnError: func(_ *http.Request, err error) { told <- err }})
+			wrap := airlockhttp.Middleware(down, &airlockhttp.Options{OnError: func(_ *http.Request, err error) { failed <- err }})
 			inner := wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				enqueue(t, r.Context())
 				w.Header().Set("Upgrade", "echo")
@@ -184,8 +373,8 @@ func TestAnUpgradeMayAnswerBeforeItTakesOver(t *testing.T) {
 			if text := string(all); err != nil || !strings.HasPrefix(text, "HTTP/1.1 101 ") || !strings.HasSuffix(text, "\r\n\r\nhello\n") {
 				t.Errorf("read %q, %v", text, err)
 			}
-			if err := <-told; err == nil {
-				t.Error("the failed flush was not told")
+			if err := <-failed; err == nil {
+				t.Error("no error of the failed flush")
 			}
 		})
 	}
@@ -250,7 +439,7 @@ func TestHTTP2StreamsAndHasNoHijacker(t *testing.T) {
 	t.Parallel()
 	read := make(chan struct{})
 	sent := make(chan int, 1)
-	exec := func(_ context.Context, intents ...core.Intent) error { sent <- len(intents); return nil }
+	exec := guarded(func(_ context.Context, intents ...core.Intent) error { sent <- len(intents); return nil })
 	server := httptest.NewUnstartedServer(airlockhttp.Middleware(exec, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		enqueue(t, r.Context())
 		if _, ok := w.(http.Hijacker); ok {

@@ -1,6 +1,5 @@
-// Package airlocksql puts a scope around a database/sql transaction: what the
-// transaction's code enqueues leaves after the COMMIT, and never if there was
-// none.
+// Package airlocksql puts a scope around a database/sql transaction. What the
+// transaction's code enqueues leaves after the COMMIT, and never without one.
 //
 //	err := airlocksql.RunTx(ctx, db, nil, exec, func(ctx context.Context, tx *sql.Tx) error {
 //		if _, err := tx.ExecContext(ctx, "UPDATE orders SET paid = true WHERE id = $1", id); err != nil {
@@ -9,29 +8,60 @@
 //		return airlock.Enqueue(ctx, SendReceipt, Receipt{Order: id})
 //	})
 //
-// # This is not an outbox
+// # After the COMMIT only: a crash loses jobs
 //
-// Between the COMMIT and the end of the flush lies a gap. A process that is
-// killed in it has committed its data and loses its jobs, and nothing will tell.
-// What this package rules out is the opposite, and more frequent, mistake: jobs
-// of transactions that were rolled back, and jobs that run before the data they
-// need can be seen. Where a job must not be lost, write it in the transaction:
-// with riverexec.InTx, or with [core.EncodeIntent] into a table of your own.
+// WITHOUT THE OPTION [Outbox] THIS IS NOT AN OUTBOX. Between the COMMIT and the end
+// of the flush there is a gap. A process that dies in the gap has committed its data and has lost its jobs,
+// and nobody finds out. The same holds if the queue is away after the COMMIT and
+// the program does not keep the intents of the [airlock.FlushError].
+//
+// This package prevents the opposite mistake, which is more frequent: jobs of
+// transactions that were rolled back, and jobs that run before their data are
+// visible. If a job must not be lost, write it in the transaction, with the option
+// [Outbox] or with riverexec.InTx.
+//
+// # Inside another scope
+//
+// The outermost scope decides. Inside another scope, such as that of a request,
+// RunTx hands its intents to that scope after the COMMIT, even if it has an executor
+// of its own. If the outer scope then fails, the intents are discarded although the
+// data are committed. With the option [airlock.Independent] the COMMIT alone
+// decides. With the option [Outbox] the intents are rows of the transaction and leave
+// with its COMMIT, whatever becomes of the scopes around it.
+//
+// # Savepoints
+//
+// RunTx does not know what happens to savepoints. An intent that was enqueued after a
+// savepoint leaves with the COMMIT, also if the transaction was rolled back to the
+// savepoint. Put a scope around the savepoint, which discards the intents if its
+// function fails:
+//
+//	err := airlock.Run(ctx, nil, func(ctx context.Context) error {
+//		if _, err := tx.ExecContext(ctx, "SAVEPOINT gift"); err != nil {
+//			return err
+//		}
+//		err := addGift(ctx, tx) // which writes and enqueues
+//		if err != nil {
+//			_, back := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT gift")
+//			return errors.Join(err, back)
+//		}
+//		return nil
+//	})
 package airlocksql
 
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
-// DefaultFlushLimit bounds the flush after the COMMIT, which the end of the
-// context does not cut. [airlock.FlushLimit] among the options sets another.
+// DefaultFlushLimit bounds the flush after the COMMIT. The flush goes on if the
+// context ends. [airlock.FlushLimit] among the options sets another limit.
 const DefaultFlushLimit = 10 * time.Second
 
 // Beginner begins transactions: a [*sql.DB] or a [*sql.Conn].
@@ -39,42 +69,56 @@ type Beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
-// CommitError says that COMMIT returned an error, so that nobody here knows
-// whether the transaction was committed. Nothing was sent. Whoever finds out
-// that it was committed can send the intents.
+// CommitError is the error of RunTx, here and in package airlockpgx, if nobody knows
+// whether the transaction was committed: COMMIT
+// returned an error that may mean either. Nothing was sent. If you find out that it
+// was committed, send the intents, unless they are Stored.
 type CommitError struct {
-	Intents []core.Intent // what was enqueued, in order; no policy has dropped any yet
+	Intents []core.Intent // what was enqueued, in order, also what policies would drop
+	Stored  bool          // see Outbox: if it was committed, they are rows that a relay sends
 	Err     error         // what COMMIT returned
 }
 
 func (e *CommitError) Error() string {
-	return fmt.Sprintf("airlock: commit of unknown fate, %d intents not sent: %v", len(e.Intents), e.Err)
+	what := "not sent"
+	if e.Stored {
+		what = "in the outbox if it has"
+	}
+	return fmt.Sprintf("airlock: nobody knows whether COMMIT has succeeded, %d intents %s: %v", len(e.Intents), what, adapter.Masked(e.Err))
 }
 
 // Unwrap returns what COMMIT returned.
 func (e *CommitError) Unwrap() error { return e.Err }
 
-// RunTx begins a transaction and a scope, calls fn with both, and then commits
-// and flushes, in this order. If fn returns an error, panics or ends its
-// goroutine, or if ctx is done before the COMMIT, the transaction is rolled back
-// and nothing is sent; a panic goes on. A nil txOpts is the driver's default; for
-// a nil exec see [airlock.Begin]: in another scope the intents wait for its end.
+// RunTx begins a transaction and a scope, calls fn with both, then commits and then
+// flushes. If fn returns an error, panics or ends its goroutine, or if ctx is done
+// before the COMMIT, it rolls back and sends nothing; a panic goes on. A nil txOpts
+// is the driver's default. For exec see [airlock.Begin]. What exec would refuse is
+// refused in fn, by [airlock.Enqueue], before anything is committed.
 //
-// The flush is not cut by the end of ctx, for the data are committed, but takes
-// at most [DefaultFlushLimit].
+// COMMIT and flush do not end with ctx: if COMMIT was cut off, nobody would know its
+// fate. COMMIT takes at most 10 seconds, and the flush [DefaultFlushLimit].
 //
-// Errors are fn's own, the database's, a [*CommitError] if the fate of the
-// COMMIT is unknown, which includes an fn that ended the transaction itself, and
-// an [*airlock.FlushError], after which the data are committed and not all jobs
-// sent. [airlock.ShouldFlush] has no say: nothing is sent without a COMMIT.
+// RunTx returns
+//
+//   - fn's own error, or an error of the database: nothing was committed or sent.
+//     This includes a COMMIT that the database has refused, such as a serialization
+//     failure or a deferred constraint. The drivers pgx, lib/pq,
+//     go-sql-driver/mysql, modernc.org/sqlite and mattn/go-sqlite3 show that.
+//   - a [*CommitError] if nobody knows whether COMMIT has succeeded, or if fn has
+//     ended the transaction itself: nothing was sent.
+//   - an [*airlock.FlushError]: the data are committed and not every intent was sent.
 func RunTx(ctx context.Context, db Beginner, txOpts *sql.TxOptions, exec core.Executor,
 	fn func(ctx context.Context, tx *sql.Tx) error, opts ...airlock.Option,
 ) error {
 	switch {
 	case db == nil, db == (*sql.DB)(nil), db == (*sql.Conn)(nil):
-		return fmt.Errorf("airlock: RunTx with a nil database: %w", core.ErrInvalid)
+		return fmt.Errorf("airlock: airlocksql: RunTx with a nil database: %w", core.ErrInvalid)
 	case fn == nil:
-		return fmt.Errorf("airlock: RunTx with a nil function: %w", core.ErrInvalid)
+		return fmt.Errorf("airlock: airlocksql: RunTx with a nil function: %w", core.ErrInvalid)
+	}
+	if box, rest, ok := takeOutbox(opts); ok {
+		return runWithOutbox(ctx, db, txOpts, exec, box, fn, rest)
 	}
 	opts = append([]airlock.Option{airlock.FlushLimit(DefaultFlushLimit)}, opts...)
 	inside, scope, err := airlock.Begin(ctx, exec, opts...)
@@ -82,36 +126,16 @@ func RunTx(ctx context.Context, db Beginner, txOpts *sql.TxOptions, exec core.Ex
 		return err
 	}
 	defer scope.Discard()
-	tx, err := db.BeginTx(ctx, txOpts)
+	tx, err := begin(ctx, db, txOpts)
 	if err != nil {
-		return fmt.Errorf("airlock: begin transaction: %w", err)
+		return err
 	}
-	defer tx.Rollback() // for a panic; after the end of the transaction it does nothing
-	if err := fn(inside, tx); err != nil {
-		return rollback(tx, err)
+	defer tx.close()
+	if err := fn(inside, tx.Tx); err != nil {
+		return rollback(tx.Tx, err)
 	}
-	if ctx.Err() != nil {
-		return rollback(tx, fmt.Errorf("airlock: not committed: %w", ended(ctx)))
-	}
-	if err := tx.Commit(); err != nil {
-		return &CommitError{Intents: scope.Intents(), Err: err}
+	if err := tx.commit(ctx, scope.Intents(), false); err != nil {
+		return err
 	}
 	return scope.Flush(ctx)
-}
-
-// rollback returns why, and what went wrong with it beside. It leaves out what
-// only says that the transaction has ended before: by the end of its context, or
-// by fn.
-func rollback(tx *sql.Tx, why error) error {
-	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
-		return errors.Join(why, fmt.Errorf("airlock: roll back: %w", err))
-	}
-	return why
-}
-
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != ctx.Err() {
-		return fmt.Errorf("%w: %w", ctx.Err(), cause)
-	}
-	return ctx.Err()
 }

@@ -14,12 +14,13 @@ import (
 	"testing"
 
 	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/airlocksql"
 	"github.com/goairlock/airlock/core"
 )
 
-// scripted is a database driver that writes down what is asked of it and fails
-// where it is told to. The real one is in the integration module.
+// scripted is a database driver that logs its calls and fails on request. Real
+// databases are in the integration module.
 type scripted struct {
 	mu       sync.Mutex
 	log      []string // guarded by mu
@@ -60,16 +61,22 @@ func (t tx) Rollback() error { t.s.note("rollback"); return t.s.rollback }
 
 var task = core.DeclareTask[string]("test.task")
 
-// world is a scripted database and an executor that writes into the same log.
+// setup returns a scripted database and an executor that writes to the same log and
+// takes no option.
 func setup(t *testing.T) (*scripted, *sql.DB, core.Executor) {
 	t.Helper()
 	s := new(scripted)
 	db := sql.OpenDB(s)
 	t.Cleanup(func() { db.Close() })
-	return s, db, func(_ context.Context, intents ...core.Intent) error {
+	return s, db, guarded(func(_ context.Context, intents ...core.Intent) error {
 		s.note(fmt.Sprintf("send(%d)", len(intents)))
 		return nil
-	}
+	})
+}
+
+// guarded makes an executor of exec that can be asked.
+func guarded(exec core.Executor) core.Executor {
+	return adapter.Guard(core.Capabilities{Executor: "small"}, exec)
 }
 
 func enqueueOne(ctx context.Context, _ *sql.Tx) error { return airlock.Enqueue(ctx, task, "a") }
@@ -130,11 +137,11 @@ func TestTheConnectionIsFreeWhenTheJobsLeave(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
 	db.SetMaxOpenConns(1)
-	outbox := func(ctx context.Context, intents ...core.Intent) error {
+	outbox := guarded(func(ctx context.Context, intents ...core.Intent) error {
 		return airlocksql.RunTx(ctx, db, nil, exec, func(ctx context.Context, _ *sql.Tx) error {
 			return airlock.Add(ctx, intents...)
 		})
-	}
+	})
 	if err := airlocksql.RunTx(t.Context(), db, nil, outbox, enqueueOne); err != nil {
 		t.Fatal(err)
 	}
@@ -143,25 +150,65 @@ func TestTheConnectionIsFreeWhenTheJobsLeave(t *testing.T) {
 	}
 }
 
-func TestNestedTransactionsAreTheirOwnBoundaries(t *testing.T) {
+func TestTheOutermostTransactionDecides(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("the outer one failed")
+	for name, tc := range map[string]struct {
+		opts []airlock.Option
+		want string
+	}{
+		"joined":      {nil, "begin begin commit rollback"},
+		"independent": {[]airlock.Option{airlock.Independent()}, "begin begin commit send(1) rollback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, db, exec := setup(t)
+			err := airlocksql.RunTx(t.Context(), db, nil, exec, func(ctx context.Context, _ *sql.Tx) error {
+				if err := airlocksql.RunTx(ctx, db, nil, exec, enqueueOne, tc.opts...); err != nil {
+					t.Error(err)
+				}
+				return failure
+			})
+			if got := s.took(); !errors.Is(err, failure) || got != tc.want {
+				t.Errorf("took %s: %v", got, err)
+			}
+		})
+	}
+}
+
+// The order of events was: begin, send, roll back.
+func TestAScopeInsideATransactionSendsNothingBeforeTheCommit(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("fn failed")
+	for _, want := range []error{nil, failure} {
+		s, db, exec := setup(t)
+		err := airlocksql.RunTx(t.Context(), db, nil, exec, func(ctx context.Context, tx *sql.Tx) error {
+			err := airlock.Run(ctx, exec, func(ctx context.Context) error { return enqueueOne(ctx, tx) })
+			return errors.Join(err, want)
+		})
+		took := "begin commit send(1)"
+		if want != nil {
+			took = "begin rollback"
+		}
+		if got := s.took(); !errors.Is(err, want) || got != took {
+			t.Errorf("took %s: %v", got, err)
+		}
+	}
+}
+
+// All three jobs were refused after the order had been committed.
+func TestWhatTheExecutorWouldRefuseRollsBack(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
-	failure := errors.New("the outer one failed")
 	err := airlocksql.RunTx(t.Context(), db, nil, exec, func(ctx context.Context, _ *sql.Tx) error {
-		if err := airlocksql.RunTx(ctx, db, nil, exec, enqueueOne); err != nil {
-			t.Error(err)
-		}
-		if err := airlocksql.RunTx(ctx, db, nil, nil, enqueueOne); err != nil { // joins: it waits, in vain
-			t.Error(err)
-		}
-		return failure
+		return airlock.Enqueue(ctx, task, "a", core.Priority(9))
 	})
-	if got := s.took(); !errors.Is(err, failure) || got != "begin begin commit send(1) begin commit rollback" {
+	if got := s.took(); !errors.Is(err, core.ErrUnsupported) || got != "begin rollback" {
 		t.Errorf("took %s: %v", got, err)
 	}
 }
 
-func TestARollbackThatFailsIsTold(t *testing.T) {
+func TestARollbackThatFailsIsReported(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
 	s.rollback = errors.New("rollback failed")
@@ -193,7 +240,7 @@ func TestAPanicRollsBackAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestACommitOfUnknownFateSendsNothingAndSaysSo(t *testing.T) {
+func TestAfterACommitWithoutAnAnswerNothingIsSent(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
 	s.commit = io.ErrUnexpectedEOF
@@ -210,7 +257,7 @@ func TestACommitOfUnknownFateSendsNothingAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestAnFnThatEndsTheTransactionItselfIsTold(t *testing.T) {
+func TestAnFnThatEndsTheTransactionItselfIsReported(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
 	err := airlocksql.RunTx(t.Context(), db, nil, exec, func(ctx context.Context, tx *sql.Tx) error {
@@ -269,19 +316,19 @@ func TestTheFlushIsNotCutByAContextThatEndsAfterTheCommit(t *testing.T) {
 	db := sql.OpenDB(&lastMoment{cancel: cancel})
 	defer db.Close()
 	sent := false
-	exec := func(ctx context.Context, _ ...core.Intent) error {
+	exec := guarded(func(ctx context.Context, _ ...core.Intent) error {
 		sent = true
 		if _, limited := ctx.Deadline(); !limited || ctx.Err() != nil {
 			t.Errorf("limited %v, error %v", limited, ctx.Err())
 		}
 		return nil
-	}
+	})
 	if err := airlocksql.RunTx(ctx, db, nil, exec, enqueueOne); err != nil || ctx.Err() == nil || !sent {
 		t.Errorf("error %v, context %v, sent %v", err, ctx.Err(), sent)
 	}
 }
 
-func TestAFailedFlushIsToldAfterTheCommit(t *testing.T) {
+func TestAFailedFlushIsReportedAfterTheCommit(t *testing.T) {
 	t.Parallel()
 	s, db, _ := setup(t)
 	down := func(context.Context, ...core.Intent) error { return core.ErrUnavailable }
@@ -296,7 +343,7 @@ func TestInAnotherScopeTheJobsWaitForItsEnd(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
 	err := airlock.Run(t.Context(), exec, func(ctx context.Context) error {
-		err := airlocksql.RunTx(ctx, db, nil, nil, enqueueOne)
+		err := airlocksql.RunTx(ctx, db, nil, exec, enqueueOne)
 		s.note("outer")
 		return err
 	})
@@ -305,7 +352,7 @@ func TestInAnotherScopeTheJobsWaitForItsEnd(t *testing.T) {
 	}
 }
 
-func TestBadInputIsTold(t *testing.T) {
+func TestBadInputIsRefused(t *testing.T) {
 	t.Parallel()
 	s, db, exec := setup(t)
 	var noContext context.Context
@@ -323,8 +370,16 @@ func TestBadInputIsTold(t *testing.T) {
 	if err := airlocksql.RunTx(t.Context(), db, nil, nil, enqueueOne); !errors.Is(err, airlock.ErrNoScope) {
 		t.Errorf("nil executor: %v", err)
 	}
-	s.begin = errors.New("too many connections")
+	if err := airlocksql.RunTx(t.Context(), db, nil, adapter.Guard(core.Capabilities{}, nil), enqueueOne); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("wrapper around nil: %v", err)
+	}
+	if got := s.took(); got != "" {
+		t.Errorf("took %s", got)
+	}
+	s.begin = errors.New("cannot reach postgres://shop:secret@db:5432")
 	if err := airlocksql.RunTx(t.Context(), db, nil, exec, enqueueOne); !errors.Is(err, s.begin) {
 		t.Errorf("begin: %v", err)
+	} else if strings.Contains(err.Error(), "secret") {
+		t.Errorf("the error shows a credential: %v", err)
 	}
 }

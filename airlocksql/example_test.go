@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/goairlock/airlock"
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/airlocksql"
 	"github.com/goairlock/airlock/core"
 )
@@ -15,11 +16,11 @@ var sendReceipt = core.DeclareTask[string]("email.receipt")
 func ExampleRunTx() {
 	db := sql.OpenDB(new(scripted)) // your database
 	defer db.Close()
-	exec := func(_ context.Context, intents ...core.Intent) error { // your queue
-		fmt.Println("after the commit:", intents[0].Task)
+	queue := adapter.Each(core.Capabilities{}, func(_ context.Context, in core.Intent) error { // your queue
+		fmt.Println("after the commit:", in.Task)
 		return nil
-	}
-	err := airlocksql.RunTx(context.Background(), db, nil, exec, func(ctx context.Context, tx *sql.Tx) error {
+	})
+	err := airlocksql.RunTx(context.Background(), db, nil, queue, func(ctx context.Context, tx *sql.Tx) error {
 		// tx.ExecContext(ctx, "UPDATE orders SET paid = true WHERE id = $1", "A-1")
 		return airlock.Enqueue(ctx, sendReceipt, "A-1")
 	})

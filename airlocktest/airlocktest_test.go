@@ -94,7 +94,7 @@ func TestAssertionsFindWhatIsThere(t *testing.T) {
 	airlocktest.RequireNothingDispatched(t, rec)
 }
 
-func TestFailuresSayWhatIsThereInstead(t *testing.T) {
+func TestFailuresListWhatWasDispatchedInstead(t *testing.T) {
 	t.Parallel()
 	rec := shop(t)
 	other := core.DeclareTask[string]("other.task")
@@ -179,7 +179,7 @@ func one(t *testing.T, opts ...core.Option) core.Intent {
 	return in
 }
 
-func TestTheRecorderIsToldToMisbehave(t *testing.T) {
+func TestTheRecorderFailsOnRequest(t *testing.T) {
 	t.Parallel()
 	t.Run("fail", func(t *testing.T) {
 		t.Parallel()
@@ -248,4 +248,56 @@ func TestTheRecorderKnowsItsJobs(t *testing.T) {
 	if n := len(rec.Intents()); n != 3 {
 		t.Errorf("%d jobs", n)
 	}
+}
+
+func TestTheRecorderAnswersQuestionsWithWhatItActsAs(t *testing.T) {
+	t.Parallel()
+	var rec airlocktest.Recorder
+	exec := core.Executor(rec.Execute)
+	caps, ok := exec.Capabilities()
+	if !ok || caps.Executor != "recorder" || len(caps.Options) != len(core.PortableOptions()) {
+		t.Errorf("at first: %v, %v", caps, ok)
+	}
+	if err := exec.Check(t.Context(), one(t, core.Priority(3))); err != nil {
+		t.Error(err)
+	}
+	rec.Act(core.Capabilities{Executor: "small", Transactional: true})
+	if caps, ok := exec.Capabilities(); !ok || caps.Executor != "small" || !caps.Transactional {
+		t.Errorf("acting: %v, %v", caps, ok)
+	}
+	if err := exec.Check(t.Context(), one(t, core.Priority(3))); !errors.Is(err, core.ErrUnsupported) {
+		t.Errorf("Check = %v", err)
+	}
+	if n := len(rec.Intents()); n != 0 {
+		t.Errorf("questions recorded %d intents", n)
+	}
+}
+
+func TestWhatTheRecorderRefusesIsRefusedAtTheCallSite(t *testing.T) {
+	t.Parallel()
+	var rec airlocktest.Recorder
+	rec.Act(core.Capabilities{Executor: "small"})
+	err := airlock.Run(t.Context(), rec.Execute, func(ctx context.Context) error {
+		if err := airlock.Enqueue(ctx, pickOrder, "A-1", core.Priority(3)); !errors.Is(err, core.ErrUnsupported) {
+			t.Errorf("Enqueue = %v", err)
+		}
+		return airlock.Enqueue(ctx, pickOrder, "A-2")
+	})
+	if err != nil || len(rec.Intents()) != 1 {
+		t.Errorf("error %v, recorded %v", err, rec.Intents())
+	}
+}
+
+func TestScopesInsideATestHandOverToTheRecorder(t *testing.T) {
+	t.Parallel()
+	queue := func(_ context.Context, intents ...core.Intent) error {
+		if len(intents) > 0 {
+			t.Error("the test has sent to the queue")
+		}
+		return nil
+	}
+	rec := airlocktest.Run(t, func(ctx context.Context) error {
+		return airlock.Run(ctx, queue, func(ctx context.Context) error { return airlock.Enqueue(ctx, pickOrder, "A-1") })
+	})
+	airlocktest.RequireDispatched(t, rec, pickOrder, nil)
 }

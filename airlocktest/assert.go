@@ -10,16 +10,18 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// TB is what the assertions need of a [testing.TB].
+// TB is the part of [testing.TB] that the assertions need.
 type TB interface {
 	Helper()
 	Context() context.Context
 	Fatalf(format string, args ...any)
 }
 
-// Run runs fn in a scope and returns what it dispatched. An error of fn, or of
-// the flush, fails the test.
-func Run(tb TB, fn func(ctx context.Context) error, opts ...airlock.Option) *Recorder {
+// Run runs fn in a scope and returns what it dispatched. Scopes inside it hand
+// their intents to the recorder, also if they have executors of their own, unless
+// they are [airlock.Independent] or Transactional. An error of fn, or of the flush,
+// fails the test.
+func Run(tb TB, fn func(ctx context.Context) error, opts ...airlock.RunOption) *Recorder {
 	tb.Helper()
 	rec := new(Recorder)
 	if err := airlock.Run(tb.Context(), rec.Execute, fn, opts...); err != nil {
@@ -29,19 +31,19 @@ func Run(tb TB, fn func(ctx context.Context) error, opts ...airlock.Option) *Rec
 }
 
 // NoEffects runs fn in a scope that refuses every intent, see
-// [airlock.AssertNoEffects], and fails the test if fn enqueued anything, even if
-// it did not mind the refusal. An error of fn fails it as well.
+// [airlock.AssertNoEffects]. It fails the test if fn enqueued anything, even if fn
+// ignored the refusal, and if fn returned an error.
 func NoEffects(tb TB, fn func(ctx context.Context) error) {
 	tb.Helper()
 	var mu sync.Mutex
 	var tried []string // guarded by mu
-	witness := airlock.Policy{OnEnqueue: func(_ context.Context, in core.Intent) error {
+	watch := airlock.Policy{OnEnqueue: func(_ context.Context, in core.Intent) error {
 		mu.Lock()
 		defer mu.Unlock()
 		tried = append(tried, in.Task)
 		return nil
 	}}
-	err := airlock.Run(tb.Context(), new(Recorder).Execute, fn, airlock.All(witness, airlock.AssertNoEffects()))
+	err := airlock.Run(tb.Context(), new(Recorder).Execute, fn, airlock.All(watch, airlock.AssertNoEffects()))
 	mu.Lock() // fn may have left a goroutine behind
 	defer mu.Unlock()
 	if len(tried) > 0 {
@@ -53,12 +55,13 @@ func NoEffects(tb TB, fn func(ctx context.Context) error) {
 	}
 }
 
-// RequireDispatched fails the test unless an intent of the task was recorded
-// whose arguments match says yes to (nil: any), and which has these options; it
-// returns the first one. Options that are not given are not looked at; native
-// ones cannot be looked for, see [core.Intent.Native] of what is returned. A
-// [core.Delay] is to be looked for within a minute of the intent's making, and
-// inside of testing/synctest before its clock moves.
+// RequireDispatched returns the first recorded intent of the task for which match
+// returns true and which has these options. If there is none, it fails the test. A
+// nil match takes any arguments. Options that are not given are not compared.
+// Native options cannot be compared; look at [core.Intent.Native] of the result.
+//
+// A [core.Delay] is compared with the time that is left. Ask for it within a minute
+// after the intent was made, and in testing/synctest before its clock moves.
 func RequireDispatched[A any](tb TB, rec *Recorder, task core.Task[A], match func(A) bool, opts ...core.Option) core.Intent {
 	tb.Helper()
 	want, err := wanted(task, opts)
@@ -94,8 +97,8 @@ func RequireDispatched[A any](tb TB, rec *Recorder, task core.Task[A], match fun
 	return core.Intent{}
 }
 
-// RequireNotDispatched fails the test if an intent of the task was recorded
-// whose arguments match says yes to (nil: any).
+// RequireNotDispatched fails the test if an intent of the task was recorded for
+// which match returns true. A nil match takes any arguments.
 func RequireNotDispatched[A any](tb TB, rec *Recorder, task core.Task[A], match func(A) bool) {
 	tb.Helper()
 	for _, job := range rec.Intents() {

@@ -10,14 +10,14 @@ import (
 // slack is how long after an intent was made a test may look for its delay.
 const slack = time.Minute
 
-// expectation is what a test asks for, as core reads it.
+// expectation holds the options that a test asks for, as core reads them.
 type expectation struct {
 	intent   core.Intent // without arguments
 	relative bool        // its time was given as a delay, counted from now
 }
 
-// wanted lets core itself read the options. They do not tell a delay from a
-// time; but only a delay gives another time when it is read again.
+// wanted lets core read the options. An option does not show whether it is a delay
+// or a time. But a delay gives a later time when it is read again.
 func wanted[A any](task core.Task[A], opts []core.Option) (expectation, error) {
 	bare := core.DeclareTask[any](task.Name())
 	first, err := bare.Intent(nil, opts...)
@@ -25,13 +25,13 @@ func wanted[A any](task core.Task[A], opts []core.Option) (expectation, error) {
 		return expectation{}, err
 	}
 	if first.Has(core.OptionNative) {
-		return expectation{}, fmt.Errorf("airlocktest: a native option cannot be compared: %w", core.ErrInvalid)
+		return expectation{}, fmt.Errorf("airlock: airlocktest: a native option cannot be compared: %w", core.ErrInvalid)
 	}
 	again, err := bare.Intent(nil, opts...)
 	return expectation{first, !first.Options.At.Equal(again.Options.At)}, err
 }
 
-// differences says in what the job's options are not the wanted ones.
+// differences lists the options that differ from what was expected.
 func (e expectation) differences(got core.Intent) []string {
 	var diff []string
 	want := e.intent

@@ -1,5 +1,5 @@
-// Package airlocktest helps to test code that enqueues: an executor that
-// records, and assertions that know the tasks' types.
+// Package airlocktest helps to test code that enqueues. It has an executor that
+// records, and assertions that know the types of the tasks.
 //
 //	func TestCheckoutSendsAReceipt(t *testing.T) {
 //		rec := airlocktest.Run(t, func(ctx context.Context) error { return shop.Checkout(ctx, order) })
@@ -16,38 +16,45 @@ import (
 	"sync"
 	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
-// Recorder is an executor that records what it is handed, like a queue on which
-// nobody works. It accepts every portable option, or what [Recorder.Act] says.
-// The same intent again, or a second one of a chosen ID or unique key, is one
-// job, as on a queue.
+// Recorder is an executor that records its intents, like a queue without a worker.
+// It takes every portable option, unless [Recorder.Act] sets other capabilities,
+// and can be asked like any executor. The same intent again, or a second one of a
+// chosen ID or unique key, is one job, as on a queue. An ID is one job per queue if
+// those capabilities say so.
 //
-// It can be told to fail, to lose its answers and to be slow, to test what code
-// does then. The zero value is ready; it is safe for concurrent use.
+// It can fail, lose its answers and be slow, to test what code does then. The zero
+// value is ready to use. It is safe for concurrent use.
 type Recorder struct {
-	mu      sync.Mutex
-	jobs    []core.Intent      // guarded by mu
-	ids     map[string]bool    // guarded by mu
-	uniques map[uniqueKey]bool // guarded by mu
-	caps    *core.Capabilities // guarded by mu; nil accepts all
-	fail    error              // guarded by mu
-	lose    bool               // guarded by mu
-	delay   time.Duration      // guarded by mu
+	mu       sync.Mutex
+	jobs     []core.Intent      // guarded by mu
+	ids      map[idKey]bool     // guarded by mu
+	uniques  map[uniqueKey]bool // guarded by mu
+	guarded  core.Executor      // guarded by mu; nil until Act or the first call
+	perQueue bool               // guarded by mu; an ID is one job per queue
+	fail     error              // guarded by mu
+	lose     bool               // guarded by mu
+	delay    time.Duration      // guarded by mu
 }
+
+// idKey has no queue where an ID is one job per executor.
+type idKey struct{ queue, id string }
 
 type uniqueKey struct{ task, queue, key string }
 
-// Act makes the recorder refuse what an executor of these capabilities refuses.
+// Act makes the recorder refuse what an executor of these capabilities refuses, and
+// answer questions with them.
 func (r *Recorder) Act(caps core.Capabilities) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.caps = &caps
+	r.guarded, r.perQueue = adapter.Guard(caps, r.take), caps.IDWindow.PerQueue
 }
 
-// Fail makes every further call answer err and record nothing. How the intents'
-// outcomes read is the error's to say, see [core.OutcomesOf]. Nil ends it.
+// Fail makes every further call return err and record nothing. What that means for
+// each intent depends on err, see [core.OutcomesOf]. Nil ends it.
 func (r *Recorder) Fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,15 +62,16 @@ func (r *Recorder) Fail(err error) {
 }
 
 // Lose makes every further call record its intents and then answer that their
-// outcome is Unknown, as when a connection breaks before the reply; or no longer.
+// outcome is Unknown, as when a connection breaks before the reply. Lose(false)
+// ends it.
 func (r *Recorder) Lose(lose bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lose = lose
 }
 
-// Delay makes every further call take d before it records. A context that ends
-// meanwhile ends the call: nothing is recorded, and nothing was sent.
+// Delay makes every further call wait for d before it records. If the context ends
+// meanwhile, nothing is recorded and nothing was sent.
 func (r *Recorder) Delay(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,39 +81,45 @@ func (r *Recorder) Delay(d time.Duration) {
 // Execute records the intents. It is a [core.Executor].
 func (r *Recorder) Execute(ctx context.Context, intents ...core.Intent) error {
 	r.mu.Lock()
-	caps, fail, lose, delay := r.caps, r.fail, r.lose, r.delay
-	r.mu.Unlock()
-	if caps == nil {
-		caps = &everything
+	if r.guarded == nil {
+		r.guarded = adapter.Guard(everything, r.take)
 	}
-	return core.Guard(*caps, func(ctx context.Context, intents ...core.Intent) error {
-		if delay > 0 {
-			timer := time.NewTimer(delay)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				return fmt.Errorf("airlock: recorder: %w: %w", ctx.Err(), core.ErrNotSent)
-			}
-		}
-		if fail != nil {
-			return fail
-		}
-		err := r.record(intents)
-		if lose {
-			return errLost
-		}
-		return err
-	})(ctx, intents...)
+	guarded := r.guarded
+	r.mu.Unlock()
+	return guarded(ctx, intents...)
 }
 
-var errLost = fmt.Errorf("airlock: recorder: the answer was lost: %w", core.ErrUnknownOutcome)
+// take is what Execute does with a call that the capabilities allow.
+func (r *Recorder) take(ctx context.Context, intents ...core.Intent) error {
+	r.mu.Lock()
+	fail, lose, delay := r.fail, r.lose, r.delay
+	r.mu.Unlock()
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return fmt.Errorf("airlock: airlocktest: %w: %w", core.ContextError(ctx), core.ErrNotSent)
+		}
+	}
+	if fail != nil {
+		return fail
+	}
+	err := r.record(intents)
+	if lose {
+		return errLost
+	}
+	return err
+}
 
-// everything claims all portable options.
+var errLost = fmt.Errorf("airlock: airlocktest: the answer was lost: %w", core.ErrUnknownOutcome)
+
+// everything takes all portable options.
 var everything = func() core.Capabilities {
 	caps := core.Capabilities{Executor: "recorder", Options: map[core.OptionName]core.Claim{}}
 	for _, name := range core.PortableOptions() {
-		caps.Options[name] = core.Claim{Support: core.Native}
+		caps.Options[name] = core.Claim{Support: core.SupportNative}
 	}
 	return caps
 }()
@@ -114,18 +128,22 @@ func (r *Recorder) record(intents []core.Intent) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ids == nil {
-		r.ids, r.uniques = map[string]bool{}, map[uniqueKey]bool{}
+		r.ids, r.uniques = map[idKey]bool{}, map[uniqueKey]bool{}
 	}
-	out := core.OutcomesOf(nil, intents)
+	out := core.Outcomes(intents, core.Accepted, nil)
 	for i, in := range intents {
 		key := uniqueKey{in.Task, in.Options.Queue, in.Options.Unique}
-		known := r.ids[in.ID]
+		id := idKey{id: in.ID}
+		if r.perQueue {
+			id.queue = in.Options.Queue
+		}
+		known := r.ids[id]
 		switch {
 		case known && !in.ChosenID() && key.key == "":
 		case known, key.key != "" && r.uniques[key]:
 			out[i].State, out[i].Err = core.Duplicate, core.ErrDuplicate
 		default:
-			r.ids[in.ID] = true
+			r.ids[id] = true
 			r.uniques[key] = true
 			r.jobs = append(r.jobs, in)
 		}
@@ -140,7 +158,7 @@ func (r *Recorder) Intents() []core.Intent {
 	return slices.Clone(r.jobs)
 }
 
-// Reset forgets what was recorded, but not what the recorder was told to do.
+// Reset forgets what was recorded. Act, Fail, Lose and Delay stay in force.
 func (r *Recorder) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
