@@ -7,21 +7,22 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 var batchChecks = []check{
 	{id: "B01", level: Core, run: everyBatchSize,
-		title: "every intent of a batch runs, whatever its size",
-		why:   "chunks lose their last element, and nobody counts"},
+		title: "every intent of a batch runs, for every size of batch",
+		why:   "code that splits batches can lose the last element unnoticed"},
 	{id: "B02", level: Core, run: badAmongGood,
-		title: "a refused intent keeps its call back, and the outcomes say which it was",
-		why:   "the caller sends the rest again; what is told wrong runs twice or never"},
+		title: "if an intent is refused, nothing of its call is sent, and the outcomes say which intent it was",
+		why:   "the caller sends the other intents again; with a wrong outcome they run twice or never"},
 	{id: "B03", level: Options, run: batchLikeSingle, cases: optionCases(),
-		title: "an option means the same in a batch as in a call of its own",
-		why:   "batch paths are written later and forget options"},
+		title: "an option means the same in a batch as in a call with one intent",
+		why:   "the code for batches is often written later and forgets options"},
 	{id: "B04", level: Options, run: keyTwiceInBatch, cases: []string{"id", "unique"},
-		title: "a key twice in one batch is like twice in sequence",
-		why:   "an INSERT of many rows fails or doubles where single ones would not"},
+		title: "the same key twice in one batch has the same outcomes as in two calls",
+		why:   "an INSERT of many rows can fail, or store duplicates, where single INSERTs do not"},
 }
 
 func everyBatchSize(p *probe) {
@@ -46,7 +47,7 @@ func badAmongGood(p *probe) {
 			s.wantRefusal(b, at, jobs)
 		}
 	}
-	// Two bad ones are both told.
+	// Two bad intents are both reported.
 	list := s.badJobs()
 	first, last := list[0], list[kinds-1]
 	jobs := []job{first.job, s.make(nil), last.job}
@@ -81,8 +82,8 @@ func (s *subject) wantRefusal(b badJob, at int, jobs []job) {
 	}
 }
 
-// batchLikeSingle has one case per option: the option's effect, in a batch
-// whose other intents do not have it.
+// batchLikeSingle has one case for each option. It looks at the option's effect in a
+// batch whose other intents do not have it.
 func batchLikeSingle(p *probe) {
 	s := p.open(Setup{Queues: []string{"", "conformance"}})
 	name := core.OptionName(p.caseOf)
@@ -110,7 +111,7 @@ func batchLikeSingle(p *probe) {
 		if name == core.OptionBackoff && s.honours(core.OptionMaxAttempts) {
 			opts = append(opts, core.MaxAttempts(2))
 		}
-		var seen []fact // guarded by the ledger's lock
+		var seen []fact // guarded by s.mu
 		first := func() (f fact, ok bool) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -158,9 +159,9 @@ func (p *probe) sleepIn(r *run, d time.Duration) {
 	}
 }
 
-// fact is what a handler can see of the options of its job.
+// fact is what a handler sees of the options of its job.
 type fact struct {
-	job      core.Job
+	job      worker.Job
 	at       time.Time
 	deadline time.Time
 }
@@ -219,10 +220,10 @@ func keyTwiceInBatch(p *probe) {
 	s := p.open(Setup{Paused: true})
 	name := core.OptionName(p.caseOf)
 	s.need(name)
-	if name == core.OptionID && s.caps.IDWindow.Kind == core.NoWindow {
+	if name == core.OptionID && s.caps.IDWindow.Kind == "" {
 		p.notApplicable("IDs are not remembered")
 	}
-	if s.sys.Inline && (name == core.OptionUnique || s.caps.IDWindow.Kind == core.UnfinishedWindow) {
+	if s.sys.Inline && (name == core.OptionUnique || s.caps.IDWindow.Kind == core.WindowUnfinished) {
 		p.notApplicable("each job has finished before the next is looked at")
 	}
 	var all []job

@@ -14,37 +14,37 @@ import (
 var contractChecks = []check{
 	{id: "K01", level: Core, run: nilMeansRuns,
 		title: "a nil error means that the job runs",
-		why:   "an executor that answers nil and drops a job loses work without a trace"},
+		why:   "an executor that returns nil and drops the job loses work silently"},
 	{id: "K02", level: Core, run: calmMeansOnce,
-		title: "in calm, every accepted job runs exactly once",
-		why:   "a second run that no failure explains charges a customer twice"},
+		title: "without faults, every accepted job runs exactly once",
+		why:   "an unexplained second run charges a customer twice"},
 	{id: "K03", level: Core, run: refusedNeverRuns,
 		title: "a job that was refused never runs",
-		why:   "the caller has told its user no, or sent the job elsewhere"},
+		why:   "the caller has reported the failure to its user, or sent the job elsewhere"},
 	{id: "K04", level: Core, run: noPhantoms,
 		title: "nothing runs that was not dispatched",
-		why:   "jobs of other programs, or of an earlier run, act on data they do not belong to"},
+		why:   "jobs of other programs or of an earlier run would act on the wrong data"},
 	{id: "K05", level: Core, run: intentsUntouched,
-		title: "neither an intent nor the slice it came in is changed or needed after the call",
+		title: "the call does not change the intents or their slice, and does not need them after it has returned",
 		why:   "intents are shared: a scope sends them again, a mirror sends them elsewhere"},
 	{id: "K06", level: Core, run: equalArgsTwoJobs,
-		title: "two intents of equal arguments are two jobs",
-		why:   "two customers who buy the same thing both get a receipt"},
+		title: "two intents with equal arguments are two jobs",
+		why:   "two customers who buy the same thing must both get a receipt"},
 	{id: "K07", level: Core, run: nothingIsDefined,
-		title: "no intents, zero intents and a nil context are answered, never with a panic",
-		why:   "the odd call comes from code paths that nobody has tested"},
+		title: "a call without intents, with zero intents or with a nil context does not panic",
+		why:   "such calls come from code paths that nobody has tested"},
 	{id: "K08", level: Core, run: systemsApart,
 		title: "two systems never see each other's jobs",
-		why:   "staging must not work the jobs of production"},
+		why:   "a staging system must not run the jobs of production"},
 	{id: "K09", level: Core, run: acceptedBeforeWorker,
-		title: "what is accepted while no worker runs is run when one starts",
+		title: "a job that is accepted while no worker runs is run when one starts",
 		why:   "producers are deployed before workers"},
 	{id: "K10", level: Core, run: jobKnowsItself,
 		title: "a handler's job has the intent's ID, task and queue",
-		why:   "handlers use the ID as idempotency key towards the world"},
+		why:   "handlers use the ID as the idempotency key for calls to other services"},
 	{id: "K11", level: Core, run: unknownTask,
-		title: "a task without handler blocks nobody and is not called done",
-		why:   "during a deployment old workers meet new tasks"},
+		title: "a job without a handler does not block other jobs and does not count as done",
+		why:   "during a deployment, old workers get jobs of new tasks"},
 }
 
 func nilMeansRuns(p *probe) {
@@ -75,23 +75,23 @@ func calmMeansOnce(p *probe) {
 	}
 }
 
-// badJob is a job that the executor must refuse, and as what.
+// badJob is a job that the executor must refuse, and the error.
 type badJob struct {
 	what string
 	job  job
 	want error
 }
 
-// badJobs makes one job of each kind that this system must refuse.
+// badJobs returns one job of each kind that this system must refuse.
 func (s *subject) badJobs() []badJob {
 	bad := []badJob{{"an option of another executor", s.make(nil, core.NativeOption("conformance-stranger", 1)), core.ErrUnsupported}}
 	for _, name := range core.PortableOptions() {
-		if s.caps.Options[name].Support == core.Refused {
+		if s.caps.Options[name].Support == core.SupportRefused {
 			bad = append(bad, badJob{"option " + string(name), s.make(nil, sampleOption(s.p, name)), core.ErrUnsupported})
 		}
 	}
 	if most := s.caps.MaxPayload; most > 0 && most <= 32<<20 {
-		bad = append(bad, badJob{"a payload of a byte too much", s.makeRaw(sized(s.newRef(), most+1)), core.ErrTooLarge})
+		bad = append(bad, badJob{"a payload that is one byte too large", s.makeRaw(sized(s.newRef(), most+1)), core.ErrTooLarge})
 	}
 	altered := s.make(nil)
 	altered.in.Options.MaxAttempts = -1
@@ -104,7 +104,7 @@ func refusedNeverRuns(p *probe) {
 	for _, b := range bad {
 		o := s.send(single, b.job)[0]
 		if o.State != core.Rejected && o.State != core.NotSent {
-			p.logf("%s was answered with %v: see P01, B02 and X04", b.what, o.State)
+			p.logf("the outcome of %s is %v: see P01, B02 and X04", b.what, o.State)
 			continue
 		}
 		p.witness("refused", 1)
@@ -129,11 +129,11 @@ func noPhantoms(p *probe) {
 	}
 	s.quiet()
 	if ph := s.phantoms(); len(ph) > 0 {
-		p.fail("only this check's jobs run", "%d runs of jobs nobody sent, first %s", len(ph), ph[0])
+		p.fail("only this check's jobs run", "%d runs of jobs that nobody sent, first %s", len(ph), ph[0])
 	}
 }
 
-// copyOf is an intent's visible content, kept apart from it.
+// copyOf is a deep copy of an intent's visible content.
 type copyOf struct {
 	id, task string
 	options  core.Options
@@ -154,7 +154,7 @@ func deepCopy(in core.Intent) copyOf {
 func intentsUntouched(p *probe) {
 	s := p.open(Setup{})
 	jobs := s.makeN(30)
-	if s.caps.Options[core.OptionHeader].Support != core.Refused {
+	if s.caps.Options[core.OptionHeader].Support != core.SupportRefused {
 		jobs = append(jobs, s.makeN(10, core.Header("Color", "red"))...)
 	}
 	intents := intentsOf(jobs)
@@ -173,11 +173,11 @@ func intentsUntouched(p *probe) {
 		}
 	}
 	compare("after the call", intents)
-	clear(intents) // the slice is the caller's, who uses it again
+	clear(intents) // the slice belongs to the caller, who may use it again
 	want := refsOf(jobs)
-	if !s.await(p.patience(), func() bool { n, _ := s.ran(want); return n == len(want) }) {
+	if !s.awaitAll(p.patience(), len(want), s.countRuns(jobs)) {
 		n, _ := s.ran(want)
-		p.fail("the jobs run though the caller used its slice for something else", "%d of %d ran", n, len(want))
+		p.fail("the jobs run, although the caller has used its slice for something else", "%d of %d ran", n, len(want))
 	}
 	compare("after its job ran", intentsOf(jobs))
 }
@@ -205,7 +205,7 @@ func equalArgsTwoJobs(p *probe) {
 
 func nothingIsDefined(p *probe) {
 	s := p.open(Setup{})
-	// The panics that duty 11 forbids are this check's own finding.
+	// Duty 11 forbids panics, and this check looks for them.
 	try := func(what string, ctx context.Context, ins ...core.Intent) (err error) {
 		defer func() {
 			if v := recover(); v != nil {
@@ -226,9 +226,9 @@ func nothingIsDefined(p *probe) {
 		p.fail("a zero intent: ErrInvalid", "%v", err)
 	}
 	pair := []core.Intent{good.in, {}}
-	outs := core.OutcomesOf(try("a zero intent beside a good one", p.ctx, pair...), pair)
+	outs := core.OutcomesOf(try("a zero intent next to a good one", p.ctx, pair...), pair)
 	if outs[0].State != core.NotSent || outs[1].State != core.Rejected {
-		p.fail("a zero intent beside a good one: good not sent, zero rejected", "%v and %v", outs[0].State, outs[1].State)
+		p.fail("a zero intent next to a good one: good not sent, zero rejected", "%v and %v", outs[0].State, outs[1].State)
 	}
 	jobs := s.makeN(3)
 	s.accept(batch, jobs...)
@@ -252,11 +252,11 @@ func systemsApart(p *probe) {
 		}
 		return ""
 	}
-	// Each waits for its own jobs alone: a ledger wakes up for its own runs.
+	// Each ledger notices only its own runs, so each waits for its own jobs.
 	a.await(p.patience(), func() bool { n, _ := a.ran(refsOf(jobsA)); return n == len(jobsA) || found() != "" })
 	b.await(p.patience(), func() bool { n, _ := b.ran(refsOf(jobsB)); return n == len(jobsB) || found() != "" })
 	a.hush()
-	// A stray of an earlier run is K04's finding: only the other's jobs count here.
+	// Only jobs of the other system count here. K04 looks for jobs of earlier runs.
 	for _, s := range []*subject{a, b} {
 		other := b
 		if s == b {
@@ -266,7 +266,7 @@ func systemsApart(p *probe) {
 			if slices.ContainsFunc(append(refsOf(jobsA), refsOf(jobsB)...), func(ref string) bool {
 				return bytes.Contains([]byte(ph), []byte(fmt.Sprintf("%q", ref)))
 			}) {
-				p.fail("a system runs its own jobs alone", "system %d ran a job of system %d: %s", s.system, other.system, ph)
+				p.fail("a system runs only its own jobs", "system %d ran a job of system %d: %s", s.system, other.system, ph)
 			}
 		}
 	}
@@ -343,12 +343,12 @@ func unknownTask(p *probe) {
 		return
 	}
 	s.hush()
-	records, err := s.sys.Stored(p.ctx)
-	if err != nil {
-		p.broken("harness: System.Stored: %v", err)
-	}
-	i := slices.IndexFunc(records, func(r Record) bool { return r.ID == in.ID })
-	if i < 0 || records[i].State == Finished {
-		p.fail("a job that nobody can run is kept for people", "it is not stored any more, or as done")
-	}
+	s.awaitFunc("a job that no handler knows is kept", func() string {
+		records := s.records()
+		i := slices.IndexFunc(records, func(r Record) bool { return r.ID == in.ID })
+		if i < 0 || records[i].State == Finished {
+			return "it is not stored any more, or is stored as done"
+		}
+		return ""
+	})
 }

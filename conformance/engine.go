@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,10 +24,11 @@ type check struct {
 	cases []string
 	run   func(p *probe)
 	limit time.Duration // before Scale and Effort; 0 is 20 s
-	alone bool          // disturbs what others use: not beside other checks
+	bare  bool          // its jobs have the options that it gives them, and no others
+	alone bool          // disturbs what other checks use, so no other check runs meanwhile
 }
 
-// probe runs one check: it is the check's T, and by its harnessT the harness's.
+// probe runs one check. It is what the harness gets as its T (see harnessT).
 type probe struct {
 	h      *Harness
 	check  *check
@@ -35,13 +38,25 @@ type probe struct {
 	rand   *rand.Rand
 	seed   uint64
 	hist   *recorder
+	label  string // of the goroutines that this check starts
+	secret *secrets
+	sent   sentForms
+	forms  errorForms
+	loads  loads
 
-	mu       sync.Mutex
-	result   Result
+	released chan struct{} // closed when the check has returned: handlers that are held return
 	decided  chan struct{} // closed with the first verdict
-	cleanups []func()
-	systems  int
-	refs     int
+
+	mu        sync.Mutex
+	result    Result
+	cleanups  []func()
+	hooks     map[int]hook
+	lastHook  int
+	opened    []*subject
+	mayRun    bool     // a worker that cannot be held back does not end the check
+	slotsLost []string // by the judgement at the end
+	systems   int
+	refs      int
 }
 
 // runCheck runs one case of a check. In a bubble t must not be nil.
@@ -56,38 +71,46 @@ func runCheck(ctx context.Context, h *Harness, c *check, caseOf string, seed uin
 
 func runInBubble(h *Harness, c *check, caseOf string, seed uint64, t *testing.T) (r Result) {
 	began := time.Now()
+	var p *probe
+	var current atomic.Pointer[probe]
 	defer func() {
 		r.Millis = time.Since(began).Milliseconds()
 		if v := recover(); v != nil {
-			// The bubble found goroutines that nothing can wake any more.
+			// Goroutines are left in the bubble that nothing can wake up.
 			r.Leaked = true
 			r.Log = append(r.Log, fmt.Sprint(v))
-			if c.id == leakCheck && r.Verdict == Pass {
-				r.Verdict, r.Kind, r.Want, r.Got = Fail, Assertion, "no goroutine left behind", fmt.Sprint(v)
+			if r.passing() {
+				r.fail(c.leakKind(), wantNoGoroutine, fmt.Sprint(v, textOf(p.goroutines())))
 			}
 		}
 	}()
+	defer watchClock(h, c, caseOf, &current)()
 	synctest.Test(t, func(*testing.T) {
-		p := newProbe(context.Background(), h, c, caseOf, seed, true)
+		p = newProbe(context.Background(), h, c, caseOf, seed, true)
+		current.Store(p)
 		p.execute(context.Background())
 		r = p.result
 	})
 	return r
 }
 
+var probes atomic.Int64
+
 func newProbe(ctx context.Context, h *Harness, c *check, caseOf string, seed uint64, bubble bool) *probe {
 	name := fnv.New64a()
 	fmt.Fprint(name, c.id, caseOf)
+	random := rand.New(rand.NewPCG(seed, name.Sum64()))
 	return &probe{
-		h: h, check: c, caseOf: caseOf, bubble: bubble, seed: seed, ctx: ctx,
-		rand: rand.New(rand.NewPCG(seed, name.Sum64())),
-		hist: &recorder{begin: time.Now()}, decided: make(chan struct{}),
+		loads: loads{rand: rand.New(rand.NewPCG(seed, ^name.Sum64()))},
+		h:     h, check: c, caseOf: caseOf, bubble: bubble, seed: seed, ctx: ctx,
+		rand: random, secret: newSecrets(random.Uint64), label: fmt.Sprint(c.id, caseOf, probes.Add(1)),
+		hist: &recorder{begin: time.Now()}, decided: make(chan struct{}), released: make(chan struct{}), hooks: map[int]hook{},
 		result: Result{ID: c.id, Case: caseOf, Level: c.level, Title: c.title, Seed: seed},
 	}
 }
 
-// execute runs the check on a goroutine of its own until it ends or its time is
-// up, and then the cleanups.
+// execute runs the check on its own goroutine until it ends or its time is up. Then
+// it runs the cleanups and judges the history and the goroutines.
 func (p *probe) execute(parent context.Context) {
 	limit := p.check.limit
 	if limit == 0 {
@@ -95,15 +118,19 @@ func (p *probe) execute(parent context.Context) {
 	}
 	limit = p.scaled(limit) * time.Duration(p.h.effort())
 	if p.bubble {
-		limit = 1000 * time.Hour
+		limit = 100_000 * time.Hour
 	}
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancel(p.labelled(parent))
 	defer cancel()
 	p.ctx = ctx
+	defer p.secret.watchLog()()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.contain(func() { p.check.run(p) })
+		p.contain(func() {
+			p.check.run(p)
+			p.finishJobs()
+		})
 	}()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -111,17 +138,19 @@ func (p *probe) execute(parent context.Context) {
 	case <-done:
 		p.decide(Pass, "", "", "")
 	case <-timer.C:
-		p.decide(Fail, TimedOut, "the check comes to its end", fmt.Sprintf("still under way after %v", limit))
+		p.decide(Fail, TimedOut, "the check comes to its end", fmt.Sprintf("it is still running after %v: %s", limit, p.whatHangs()))
 	case <-parent.Done():
 		p.decide(Error, "", "", "the caller's context ended: "+parent.Err().Error())
 	}
 	cancel()
-	p.cleanup(limit)
+	finished := p.cleanup(limit)
+	p.result.Leaked = p.judgeGoroutines(finished)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.result.events = p.hist.all()
-	t := tally(p.result.events)
+	t, found := account(p.result.events)
 	p.result.Evidence = &t
+	p.judge(found)
 	now := time.Now()
 	p.result.Millis = now.Sub(p.hist.begin).Milliseconds()
 	if p.result.Verdict == Fail {
@@ -130,56 +159,66 @@ func (p *probe) execute(parent context.Context) {
 	}
 }
 
-// excuse makes a failure inconclusive if the clock was set while the check ran:
-// what was due at a time then came too early or too late.
+// excuse makes a failure inconclusive if the clock was set while the check ran.
+// Jobs that were due at a time then start too early or too late.
 func (r *Result) excuse(set time.Duration) {
 	if r.Kind == Panicked || set.Abs() < 50*time.Millisecond {
 		return
 	}
-	r.Verdict, r.Reason = Inconclusive, fmt.Sprintf("the clock was set by %v meanwhile. Wanted %s, got %s", set, r.Want, r.Got)
+	r.Verdict, r.Reason = Inconclusive, fmt.Sprintf("the clock was set by %v during the check; wanted %s, got %s", set, r.Want, r.Got)
 	r.Kind, r.Want, r.Got, r.Why = "", "", "", ""
 }
 
-// clockSet is by how much the wall clock was set between two readings, as it is
-// on a machine that was asleep or is a copy of one.
+// clockSet returns by how much the wall clock was set between two readings. This
+// happens on a machine that has slept or is a copy of another one.
 func clockSet(begin, end time.Time) time.Duration {
 	return end.Round(0).Sub(begin.Round(0)) - end.Sub(begin) // Round takes the monotonic reading away
 }
 
-func (p *probe) cleanup(limit time.Duration) {
+// cleanup runs the cleanups, and reports whether all of them have returned.
+func (p *probe) cleanup(limit time.Duration) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
-			p.mu.Lock()
-			n := len(p.cleanups)
-			if n == 0 {
-				p.mu.Unlock()
-				return
-			}
-			f := p.cleanups[n-1]
-			p.cleanups = p.cleanups[:n-1]
-			p.mu.Unlock()
-			p.contain(f)
-		}
+		p.cleanupTo(0)
 	}()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true
 	case <-timer.C:
-		p.mu.Lock()
-		p.result.Log = append(p.result.Log, fmt.Sprintf("cleanup still under way after %v", limit))
-		p.mu.Unlock()
+		p.logf("the harness's cleanup is still running after %v: %s", limit, p.whatHangs())
+		return false
 	}
 }
 
-// contain calls f and turns a panic, or a Goexit that no verdict caused, into
-// one.
+// cleanupTo runs the cleanups that were added after the first n, the last one first.
+func (p *probe) cleanupTo(n int) {
+	for {
+		p.mu.Lock()
+		last := len(p.cleanups) - 1
+		if last < n {
+			p.mu.Unlock()
+			return
+		}
+		f := p.cleanups[last]
+		p.cleanups = p.cleanups[:last]
+		p.mu.Unlock()
+		p.contain(func() {
+			defer p.enter("a function given to T.Cleanup")()
+			f()
+		})
+	}
+}
+
+// contain calls f on a goroutine with the check's label. A panic, or a Goexit that
+// no verdict has caused, becomes the verdict.
 func (p *probe) contain(f func()) {
 	returned := make(chan struct{})
 	go func() {
 		defer close(returned)
+		pprof.SetGoroutineLabels(p.labelled(context.Background()))
 		ok := false
 		defer func() {
 			if v := recover(); v != nil {
@@ -215,7 +254,7 @@ func (p *probe) end(v Verdict, format string, args ...any) {
 	runtime.Goexit()
 }
 
-// fail ends the check: want is what should have been, got what was.
+// fail ends the check. It says what was wanted, and what was found instead.
 func (p *probe) fail(want, format string, args ...any) {
 	p.decide(Fail, Assertion, want, fmt.Sprintf(format, args...))
 	runtime.Goexit()
@@ -234,7 +273,7 @@ func (p *probe) logf(format string, args ...any) {
 	p.result.Log = append(p.result.Log, fmt.Sprintf(format, args...))
 }
 
-// witness counts that something provoked did happen.
+// witness counts how often something that the check provokes has happened.
 func (p *probe) witness(what string, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -244,8 +283,7 @@ func (p *probe) witness(what string, n int) {
 	p.result.Witness[what] += n
 }
 
-// together runs f n times at once and waits; a verdict reached in one of them
-// ends the check.
+// together runs f n times at once and waits. A verdict of one of them ends the check.
 func (p *probe) together(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -265,11 +303,10 @@ func (p *probe) endIfDecided() {
 
 func (h *Harness) effort() int { return max(h.times, 1) }
 
-// rounds is how often a check repeats what it provokes.
+// rounds is how often a check repeats something.
 func (p *probe) rounds(n int) int { return n * p.h.effort() }
 
-// affords ends the check if what it has to wait for takes longer than the run
-// is worth.
+// affords ends the check if it would have to wait for longer than the effort allows.
 func (p *probe) affords(what string, d time.Duration) { p.affordsUpTo(worth, what, d) }
 
 func (p *probe) affordsUpTo(most time.Duration, what string, d time.Duration) {
@@ -278,7 +315,7 @@ func (p *probe) affordsUpTo(most time.Duration, what string, d time.Duration) {
 	}
 }
 
-// worth is what one thing may be waited for, times the effort.
+// worth is how long a check may wait for one thing, times the effort.
 const worth = 20 * time.Second
 
 func (p *probe) worth() time.Duration { return worth * time.Duration(p.h.effort()) }
@@ -294,7 +331,7 @@ func (p *probe) scaled(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * p.h.scale())
 }
 
-// patience is how long something that must happen may take beyond its claim.
+// patience is how much longer than declared something may take.
 func (p *probe) patience() time.Duration {
 	if p.bubble {
 		return 10 * time.Minute
@@ -302,7 +339,7 @@ func (p *probe) patience() time.Duration {
 	return p.scaled(5 * time.Second)
 }
 
-// slack is how much later than claimed something may start on a busy machine.
+// slack is how much later than declared a job may start on a busy machine.
 func (p *probe) slack() time.Duration {
 	if p.bubble {
 		return 5 * time.Millisecond
@@ -310,7 +347,7 @@ func (p *probe) slack() time.Duration {
 	return p.patience() / 2
 }
 
-// settle is how long silence must last to be believed.
+// settle is how long nothing must happen before the suite believes that nothing will.
 func (p *probe) settle() time.Duration {
 	if p.bubble {
 		return time.Minute
@@ -325,7 +362,7 @@ func (p *probe) retryWithin() time.Duration {
 	return max(p.h.RetryWithin, p.patience())
 }
 
-// sleep waits, unless the check is over.
+// sleep waits, and ends the goroutine if the check is over.
 func (p *probe) sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -338,7 +375,7 @@ func (p *probe) sleep(d time.Duration) {
 	}
 }
 
-// harnessT is the probe as a harness sees it.
+// harnessT is the probe as the harness's T.
 type harnessT struct{ *probe }
 
 func (t harnessT) Context() context.Context { return t.ctx }

@@ -1,46 +1,29 @@
 package conformance_test
 
 import (
-	"context"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/conformance"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-// newExecutor is a whole executor: it runs each job at once, and takes the
-// options that its capabilities claim.
-func newExecutor(reg *core.Registry) (core.Executor, core.Capabilities) {
+// newExecutor returns an executor that runs each job before it returns. It honours
+// the options that its capabilities claim.
+func newExecutor(reg *worker.Registry) (core.Executor, core.Capabilities) {
+	native := core.Claim{Support: core.SupportNative}
 	caps := core.Capabilities{
 		Executor: "mine",
 		Options: map[core.OptionName]core.Claim{
-			core.OptionTimeout:  {Support: core.Native, Granularity: 1},
-			core.OptionDeadline: {Support: core.Native, Granularity: 1},
-			core.OptionHeader:   {Support: core.Native},
+			core.OptionTimeout: native, core.OptionDeadline: native, core.OptionHeader: native,
 		},
-		Order:           core.FIFO,
-		DefaultAttempts: 1,
+		Order:           core.OrderFIFO,
+		DefaultAttempts: 1, // there is no later run
 	}
-	run := func(ctx context.Context, in core.Intent) error {
-		v := reg.Perform(core.WithoutValues(ctx), in.Delivery())
-		if v.Action == core.Done {
-			return nil
-		}
-		state := core.Failed
-		if v.Unhandled() {
-			state = core.Rejected
-		}
-		return core.Combine([]core.Outcome{{ID: in.ID, State: state, Err: v.Err}})
-	}
-	each := core.Each(caps, run)
-	return core.Guard(caps, func(ctx context.Context, intents ...core.Intent) error {
-		if err := reg.Check(intents...); err != nil { // a task that nobody can run
-			return err
-		}
-		return each(ctx, intents...)
-	}), caps
+	return adapter.GuardHandlers(caps, reg, adapter.Each(caps, reg.Run)), caps
 }
 
 func TestConformance(t *testing.T) {
@@ -53,27 +36,34 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func TestTheGuideShowsThisExecutor(t *testing.T) {
+func TestTheGuideShowsThisCode(t *testing.T) {
 	t.Parallel()
 	guide, err := os.ReadFile("../docs/write-an-executor.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, shown := range []struct{ file, from, to string }{
-		{"example_executor_test.go", "// newExecutor is", "func TestTheGuide"},
-		{"example_queue_test.go", "// send is the executor", "func (q *folder) put"},
-		{"example_queue_test.go", "func TestConformanceOfAQueue", "\n// end"},
-	} {
-		source, err := os.ReadFile(shown.file)
+	var sources strings.Builder
+	for _, file := range []string{"example_executor_test.go", "example_queue_test.go", "example_worker_test.go", "example_harness_test.go"} {
+		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, code, _ := strings.Cut(string(source), shown.from)
-		code, _, _ = strings.Cut(shown.from+code, shown.to)
+		sources.Write(source)
+	}
+	shown := 0
+	for block := range strings.SplitSeq(string(guide), "```go\n") {
+		code, _, ok := strings.Cut(block, "\n```")
+		if !ok || strings.HasPrefix(block, "# ") || strings.HasPrefix(code, "type Executor func") {
+			continue
+		}
 		for _, part := range strings.SplitAfter(code, "\n}\n") {
-			if part = strings.TrimSpace(part); !strings.Contains(string(guide), part) {
-				t.Errorf("docs/write-an-executor.md does not show:\n%s", part)
+			shown++
+			if !strings.Contains(sources.String(), strings.TrimSpace(part)) {
+				t.Errorf("docs/write-an-executor.md shows code that is in no example:\n%s", part)
 			}
 		}
+	}
+	if shown < 10 {
+		t.Errorf("the guide shows %d pieces of code: they were not found", shown)
 	}
 }

@@ -3,203 +3,193 @@ package conformance_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"testing"
 	"time"
 
-	"github.com/goairlock/airlock/conformance"
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
-// folder is a queue of files, the smallest one whose jobs outlive their process.
-type folder struct {
-	dir  string
-	last atomic.Int64
+// Package folderexec stores jobs as files, one folder for each queue. It is the
+// smallest queue whose jobs survive a crash of their worker, and the example of
+// docs/write-an-executor.md. This file has the executor, and
+// example_worker_test.go the worker.
+//
+// # Mapping
+//
+//	Queue        the folder; "default" without it. See folderOptions.QueueNames
+//	Delay, At    in the file's name
+//	MaxAttempts  in the envelope; 25 without it. The file's name counts the runs
+//	Backoff      in the envelope; 100 ms more after each attempt without it
+//	Timeout      in the envelope
+//	Deadline     in the envelope
+//	Header       in the envelope
+//	Priority, ID, Unique  refused
+//
+// A file's name is state.due.id.attempts. Renaming it is how a job changes its
+// state, since only one of those who rename a file succeeds.
+
+// folderOptions are the options for dispatch. See newFolderExecutor.
+type folderOptions struct {
+	// QueueNames gives queues another name as a folder: portable to native.
+	QueueNames map[string]string
 }
 
-// message is what is stored of a job: the payload as it is, and our own fields
-// beside it.
-type message struct {
-	Task     string
-	Payload  []byte
-	Envelope json.RawMessage
-	Attempt  int
-	After    time.Time // not to be run before
+// folderExecutor is the executor.
+type folderExecutor struct {
+	dir     string
+	names   adapter.QueueNames
+	guarded core.Executor
 }
 
-func (q *folder) capabilities() core.Capabilities {
-	native := core.Claim{Support: core.Native}
-	return core.Capabilities{
-		Executor: "folder", Delivery: core.AtLeastOnce, Durability: core.InBroker, DefaultAttempts: 3,
-		Options: map[core.OptionName]core.Claim{
-			core.OptionDelay: native, core.OptionMaxAttempts: native, core.OptionBackoff: native,
-			core.OptionTimeout: native, core.OptionDeadline: native, core.OptionHeader: native,
-		},
+var errNotMade = fmt.Errorf("airlock: folder: use newFolderExecutor: %w", core.ErrInvalid)
+
+// newFolderExecutor makes an executor that stores jobs below dir. Nil options are
+// the defaults. It returns core.ErrInvalid for options that cannot work.
+func newFolderExecutor(dir string, opts *folderOptions) (*folderExecutor, error) {
+	if opts == nil {
+		opts = &folderOptions{}
 	}
-}
-
-// send is the executor, to be put behind core.Guard.
-func (q *folder) send(ctx context.Context, intents ...core.Intent) error {
-	out := make([]core.Outcome, len(intents))
-	for i, in := range intents {
-		out[i] = core.Outcome{ID: in.ID, State: core.Accepted}
-		if err := ctx.Err(); err != nil { // the caller left in the middle of the batch
-			out[i].State, out[i].Err = core.NotSent, err
-			continue
-		}
-		m := message{Task: in.Task, Payload: in.Payload(), Envelope: in.Envelope().Encode(), Attempt: 1, After: in.Options.At}
-		if err := q.put(m); err != nil {
-			out[i].State, out[i].Err = core.Unknown, err
-		}
-	}
-	return core.Combine(out)
-}
-
-func (q *folder) put(m message) error {
-	data, err := json.Marshal(m)
+	names, err := adapter.NewQueueNames("folder", opts.QueueNames, validFolder)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	name := fmt.Sprintf("%020d-%06d", time.Now().UnixNano(), q.last.Add(1))
-	draft := filepath.Join(q.dir, "draft-"+name)
-	if err := os.WriteFile(draft, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(draft, filepath.Join(q.dir, "job-"+name))
+	e := &folderExecutor{dir: dir, names: names}
+	e.guarded = adapter.Guard(e.Capabilities(), e.dispatch)
+	return e, nil
 }
 
-// perform runs the job in a file that this worker has made its own.
-func (q *folder) perform(ctx context.Context, reg *core.Registry, file string) {
-	var m message
-	data, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(data, &m)
-	}
-	env, bad := core.DecodeEnvelope(m.Envelope)
-	if err != nil || bad != nil {
-		os.Rename(file, strings.Replace(file, "mine-", "dead-", 1))
-		return
-	}
-	if wait := time.Until(m.After); wait > 0 { // not yet
-		time.Sleep(min(wait, 2*time.Millisecond))
-		os.Rename(file, strings.Replace(file, "mine-", "job-", 1))
-		return
-	}
-	if env.MaxAttempts == 0 {
-		env.MaxAttempts = q.capabilities().DefaultAttempts
-	}
-	v := reg.Perform(ctx, core.Delivery{
-		ID: env.ID, Task: m.Task, Payload: m.Payload, Headers: env.Headers, Attempt: m.Attempt,
-		MaxAttempts: env.MaxAttempts, Backoff: env.Backoff, Timeout: env.Timeout, Deadline: env.Deadline,
-	})
-	switch v.Action {
-	case core.Done:
-		os.Remove(file)
-	case core.Dead:
-		os.Rename(file, strings.Replace(file, "mine-", "dead-", 1))
-	case core.Retry:
-		m.Attempt++
-		fallthrough
-	case core.Snoozed:
-		m.After = time.Now().Add(v.After)
-		if q.put(m) == nil {
-			os.Remove(file)
-		}
-	}
-}
-
-// worker runs the jobs of a folder.
-type worker struct {
-	queue    *folder
-	registry *core.Registry
-	slots    int
-	stopping chan struct{}
-	working  context.Context
-	cutOff   context.CancelFunc
-	running  sync.WaitGroup
-	once     sync.Once
-}
-
-func newWorker(q *folder, reg *core.Registry, slots int) *worker {
-	w := &worker{queue: q, registry: reg, slots: max(slots, 1), stopping: make(chan struct{})}
-	w.working, w.cutOff = context.WithCancel(context.Background())
-	return w
-}
-
-func (w *worker) start(context.Context) error {
-	for range w.slots {
-		w.running.Go(func() {
-			for {
-				select {
-				case <-w.stopping:
-					return
-				case <-time.After(2 * time.Millisecond):
-				}
-				w.look()
-			}
-		})
+func validFolder(name string) error {
+	if name == "" || !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
+		return errors.New("want the name of a folder")
 	}
 	return nil
 }
 
-// look runs what it finds, one job after the other.
-func (w *worker) look() {
-	files, _ := filepath.Glob(filepath.Join(w.queue.dir, "job-*"))
-	for _, file := range files {
-		select {
-		case <-w.stopping:
-			return
-		default:
-		}
-		mine := strings.Replace(file, "job-", "mine-", 1)
-		if os.Rename(file, mine) == nil { // else somebody else was quicker
-			w.queue.perform(w.working, w.registry, mine)
-		}
+// Execute is the core.Executor.
+func (e *folderExecutor) Execute(ctx context.Context, intents ...core.Intent) error {
+	if e == nil || e.guarded == nil {
+		return adapter.Invalid(errNotMade)(ctx, intents...)
 	}
+	return e.guarded(ctx, intents...)
 }
 
-func (w *worker) stop(ctx context.Context) error {
-	w.once.Do(func() { close(w.stopping) })
-	done := make(chan struct{})
-	go func() { w.running.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		w.cutOff()
-		<-done
-		return ctx.Err()
-	}
-}
-
-func TestConformanceOfAQueue(t *testing.T) {
-	root := t.TempDir()
-	conformance.Run(t, conformance.Harness{
-		Scale: 4, Settle: 250 * time.Millisecond, // for busy machines: Scale multiplies every limit
-		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			q := &folder{dir: filepath.Join(root, s.Namespace)} // two namespaces never meet
-			if err := os.MkdirAll(q.dir, 0o700); err != nil {
-				t.Fatalf("folder: %v", err)
-			}
-			w := newWorker(q, s.Registry, s.Slots)
-			sys := conformance.System{
-				Exec: core.Guard(q.capabilities(), q.send), Caps: q.capabilities(),
-				Start: w.start, Stop: w.stop, Slots: w.slots,
-			}
-			if !s.Paused { // else the suite calls Start
-				w.start(t.Context())
-			}
-			t.Cleanup(func() {
-				gone, cancel := context.WithCancel(context.Background())
-				cancel()
-				w.stop(gone)
-			})
-			return sys
+// Capabilities says what the executor does with each option.
+func (e *folderExecutor) Capabilities() core.Capabilities {
+	native := core.Claim{Support: core.SupportNative}
+	ours := core.Claim{Support: core.SupportEmulated, Reason: "other workers ignore it"}
+	return core.Capabilities{
+		Executor:   "folder",
+		Delivery:   core.GuaranteeAtLeastOnce,
+		Durability: core.DurabilityBroker,
+		Options: map[core.OptionName]core.Claim{
+			core.OptionQueue: native, core.OptionDelay: native, core.OptionMaxAttempts: ours, core.OptionBackoff: ours,
+			core.OptionTimeout: ours, core.OptionDeadline: ours, core.OptionHeader: ours,
 		},
-	})
+		DefaultAttempts: core.DefaultMaxAttempts,
+		Refuse:          func(in core.Intent) error { return e.names.Refuse(&in) },
+	}
+}
+
+// dispatch stores the intents, one after the other.
+func (e *folderExecutor) dispatch(ctx context.Context, intents ...core.Intent) error {
+	out := make([]core.Outcome, len(intents))
+	for i := range intents {
+		out[i] = outcomeOf(&intents[i], e.store(ctx, &intents[i]))
+	}
+	return core.Combine(out)
+}
+
+// entry is the content of a file.
+type entry struct {
+	Task     string
+	Payload  []byte          // unchanged, so that other programs can read it
+	Envelope json.RawMessage // what has no place elsewhere
+}
+
+// toNative returns the name and the content of the file for an intent.
+func toNative(in *core.Intent, now time.Time) (fileName, entry) {
+	due := now
+	if !in.Options.At.IsZero() {
+		due = in.Options.At
+	}
+	return fileName{state: waiting, due: due, id: in.ID},
+		entry{Task: in.Task, Payload: in.Payload(), Envelope: adapter.EnvelopeOf(in).Encode()}
+}
+
+// errNotStored says that the job is certainly not stored.
+var errNotStored = errors.New("not stored")
+
+func (e *folderExecutor) store(ctx context.Context, in *core.Intent) error {
+	if err := ctx.Err(); err != nil { // the caller gave up in the middle of the call
+		return fmt.Errorf("%w: %w", errNotStored, err)
+	}
+	name, content := toNative(in, time.Now())
+	return writeFile(filepath.Join(e.dir, e.names.Native(in.Options.Queue)), name, content)
+}
+
+func writeFile(folder string, name fileName, content entry) error {
+	data, err := json.Marshal(content)
+	if err == nil {
+		err = os.MkdirAll(folder, 0o700)
+	}
+	draft := filepath.Join(folder, "draft."+name.id)
+	if err == nil {
+		err = os.WriteFile(draft, data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotStored, err)
+	}
+	return os.Rename(draft, filepath.Join(folder, name.String()))
+}
+
+// outcomeOf returns the outcome of an intent. After a failed rename it is not known
+// whether the file has its new name.
+func outcomeOf(in *core.Intent, err error) core.Outcome {
+	o := core.Outcome{ID: in.ID, State: core.Unknown, Err: err}
+	switch {
+	case err == nil:
+		o.State = core.Accepted
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		o.State = core.NotSent
+	case errors.Is(err, errNotStored):
+		o.State, o.Err = core.NotSent, fmt.Errorf("airlock: folder: %w: %w", core.ErrUnavailable, err)
+	}
+	return o
+}
+
+// The states of a file.
+const (
+	waiting = "waiting" // to be run when it is due
+	taken   = "taken"   // by a worker
+	dead    = "dead"    // failed for good
+)
+
+// fileName is the name of a job's file, without its folder.
+type fileName struct {
+	state    string
+	due      time.Time
+	id       string
+	attempts int // that have begun
+}
+
+func (f fileName) String() string {
+	return fmt.Sprintf("%s.%020d.%s.%d", f.state, max(f.due.UnixNano(), 0), f.id, f.attempts)
+}
+
+func parseName(base string) (f fileName, ok bool) {
+	parts := strings.Split(base, ".")
+	if len(parts) != 4 {
+		return f, false
+	}
+	f.state, f.id = parts[0], parts[2]
+	due, dueErr := strconv.ParseInt(parts[1], 10, 64)
+	attempts, err := strconv.Atoi(parts[3])
+	f.due, f.attempts = time.Unix(0, due), attempts
+	return f, dueErr == nil && err == nil
 }

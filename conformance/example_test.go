@@ -4,16 +4,17 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/conformance"
 	"github.com/goairlock/airlock/core"
 )
 
-// A plain function becomes an executor with core.Each, and passes the profile
-// of what it declares: here, no option at all.
+// adapter.Each makes an executor from a function. This one declares that it honours
+// no option, and passes the checks of the level core.
 func Example() {
 	caps := core.Capabilities{Executor: "plain", DefaultAttempts: 1}
-	harness := conformance.Harness{New: func(conformance.T, conformance.Setup) conformance.System {
-		exec := core.Each(caps, func(ctx context.Context, in core.Intent) error { return in.Run(ctx) })
+	harness := conformance.Harness{New: func(_ conformance.T, s conformance.Setup) conformance.System {
+		exec := adapter.Each(caps, s.Registry.Run)
 		return conformance.System{Exec: exec, Caps: caps, Inline: true}
 	}}
 	report, err := conformance.Check(context.Background(), harness, conformance.Choice{Levels: []conformance.Level{conformance.Core}})

@@ -10,19 +10,19 @@ import (
 var faultChecks = []check{
 	{id: "F06", level: Faults, run: workerKilled,
 		title: "a job whose worker is killed runs again",
-		why:   "machines die in the middle of jobs"},
+		why:   "machines fail in the middle of jobs"},
 	{id: "F10", level: Faults, run: poisonMessage,
-		title: "a message that cannot be understood is put away, and the others go on",
-		why:   "one broken message must not stop a queue or run for ever"},
+		title: "a message that cannot be decoded becomes a dead job, and other jobs run",
+		why:   "one broken message must not block a queue or be retried forever"},
 }
 
 func workerKilled(p *probe) {
 	s := p.open(Setup{Slots: 2})
 	switch {
-	case s.sys.Inline || s.caps.Durability == core.InProcess:
-		p.notApplicable("jobs do not outlive their process")
-	case s.caps.Delivery != core.AtLeastOnce:
-		p.notApplicable("%s is claimed", s.caps.Delivery)
+	case s.sys.Inline || s.caps.Durability == core.DurabilityProcess:
+		p.notApplicable("jobs do not survive their process")
+	case s.caps.Delivery != core.GuaranteeAtLeastOnce:
+		p.notApplicable("%s is declared", s.caps.Delivery)
 	case s.sys.Kill == nil:
 		p.notRun("the harness has no System.Kill")
 	}
@@ -31,7 +31,7 @@ func workerKilled(p *probe) {
 	cut, done := s.make(p.hold(never)), s.make(nil)
 	s.accept(single, done)
 	s.awaitEnd(done, 1, p.patience())
-	p.sleep(p.settle() / 4) // its acknowledgement is on its way
+	p.sleep(p.settle() / 4) // the acknowledgement is sent in this time
 	s.accept(single, cut)
 	s.awaitRuns([]job{cut})
 	p.hist.add(Event{Kind: EventFault, Text: "kill", State: "working"})
@@ -40,20 +40,20 @@ func workerKilled(p *probe) {
 	}
 	next := p.open(Setup{Namespace: s.setup.Namespace})
 	p.hist.add(Event{Kind: EventHeal})
-	if !next.await(p.recoverWithin(), func() bool { return len(next.phantoms()) > 0 }) {
+	if !next.await(p.recoverWithin(), func() bool { return len(next.inherited()) > 0 }) {
 		p.fail("a job whose worker was killed runs again", "not within %v", p.recoverWithin())
 	}
 	p.witness("killed in a handler", 1)
 	next.quiet()
-	if ph := next.phantoms(); len(ph) > 1 {
-		p.fail("what was done before the kill does not run again", "%d jobs ran again", len(ph))
+	if again := next.inherited(); len(again) > 1 {
+		p.fail("a job that was done before the kill does not run again", "%d jobs ran again", len(again))
 	}
 }
 
 func poisonMessage(p *probe) {
 	s := p.open(Setup{Slots: 1})
 	if s.sys.Corrupt == nil {
-		if s.sys.Inline || s.caps.Durability == core.InProcess {
+		if s.sys.Inline || s.caps.Durability == core.DurabilityProcess {
 			p.notApplicable("jobs are not stored as messages")
 		}
 		p.notRun("the harness has no System.Corrupt")
@@ -72,12 +72,12 @@ func poisonMessage(p *probe) {
 	s.allSettled()
 	for _, ph := range s.phantoms() {
 		if strings.Contains(ph, `ref ""`) {
-			p.fail("no handler is called for a message that cannot be understood", "%s", ph)
+			p.fail("no handler is called for a message that cannot be decoded", "%s", ph)
 		}
 	}
 }
 
-// allSettled wants an end of what is stored: nothing may wait or run for ever.
+// allSettled waits until no stored job waits or runs any more.
 func (s *subject) allSettled() {
 	if s.sys.Stored == nil {
 		return
@@ -93,7 +93,7 @@ func (s *subject) allSettled() {
 	}
 	for end := time.Now().Add(s.p.retryWithin()); open() > 0; s.p.sleep(s.p.settle() / 10) {
 		if time.Now().After(end) {
-			s.p.fail("a message that cannot be understood is put away", "%d messages still wait or run", open())
+			s.p.fail("a message that cannot be decoded becomes a dead job", "%d messages still wait or run", open())
 		}
 	}
 }

@@ -12,55 +12,56 @@ import (
 	"sync/atomic"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 var fidelityChecks = []check{
 	{id: "A01", level: Core, run: allBytes,
-		title: "every byte value arrives as it was, or is refused",
-		why:   "a payload that is cut at NUL or trimmed is another order than the customer's"},
+		title: "every byte value arrives unchanged, or is refused",
+		why:   "a payload that is cut at NUL or trimmed is not what the customer ordered"},
 	{id: "A02", level: Core, run: emptyValues,
-		title: "empty, null, {} and \"\" stay apart",
-		why:   "null for nothing, or nothing for null, makes a handler act on zero values"},
+		title: "empty, null, {} and \"\" remain different",
+		why:   "otherwise a handler acts on zero values"},
 	{id: "A03", level: Core, run: sizes,
-		title: "payloads of every size up to the claimed limit arrive whole; larger ones are ErrTooLarge",
-		why:   "size limits are found in production, by the largest customer"},
+		title: "payloads up to the declared limit arrive complete; larger ones are ErrTooLarge",
+		why:   "otherwise the largest customer finds the limit in production"},
 	{id: "A04", level: Core, run: numbers,
 		title: "numbers keep every digit",
-		why:   "identifiers above 2^53 become other identifiers when they pass through float64"},
+		why:   "identifiers above 2^53 change when they are decoded as float64"},
 	{id: "A05", level: Core, run: undecodable,
-		title: "arguments that the handler cannot decode are dead at once and stop nobody",
-		why:   "one job of an old release must not be retried for days or block the queue"},
+		title: "a job whose arguments are not in the codec's format is dead immediately and does not block other jobs",
+		why:   "a job that no version can read must not be retried for days or block the queue"},
 	{id: "A06", level: Core, run: badUTF8,
-		title: "invalid UTF-8 is kept or refused, never mended",
-		why:   "file names and legacy text are bytes; U+FFFD in their place is data loss"},
+		title: "invalid UTF-8 is kept or refused, never changed",
+		why:   "file names and old text are bytes, and replacing some with U+FFFD loses data"},
 	{id: "A07", level: Core, run: unicode,
-		title: "text arrives code point by code point",
-		why:   "normalised or escaped text no longer compares equal to what is in the database"},
+		title: "text arrives with the same code points",
+		why:   "normalised or escaped text is no longer equal to what is in the database"},
 	{id: "A08", level: Core, run: nesting,
-		title: "deep nesting arrives or is refused",
-		why:   "what is accepted and cannot be decoded again is poison"},
+		title: "deeply nested values arrive or are refused",
+		why:   "a job that is accepted and cannot be decoded never runs"},
 	{id: "A09", level: Core, run: sameText,
-		title: "JSON arrives as the same bytes, or as equal JSON where the harness says so",
+		title: "JSON arrives as the same bytes, or as equal JSON if the harness says so",
 		why:   "signatures and hashes of a payload depend on its bytes"},
 	{id: "A10", level: Core, run: namesApart,
 		title: "two task names never reach the same handler",
-		why:   "a name that is rewritten runs the wrong code"},
+		why:   "if a name is changed on the way, the wrong code runs"},
 	{id: "A11", level: Options, run: headersExact,
-		title: "headers arrive exactly, and none of them steers the backend",
-		why:   "header keys of other programs must not be taken for the backend's own"},
+		title: "headers arrive unchanged, and none of them controls the backend",
+		why:   "a header of the user must not be taken for one of the backend"},
 	{id: "A12", level: Core, run: attemptsEqual,
 		title: "every attempt sees the same job",
-		why:   "a retry that has lost its headers or payload fails for another reason than the first attempt"},
+		why:   "a retry without its headers or payload cannot succeed"},
 	{id: "A13", level: Core, run: randomJobs,
 		title: "random jobs arrive as they were sent",
-		why:   "combinations that nobody has thought of are what users send"},
+		why:   "users send combinations that nobody has thought of"},
 	{id: "A14", level: Options, run: golden,
-		title: "messages of earlier releases are understood",
+		title: "messages of earlier releases can be read",
 		why:   "queues are not empty when a new release is deployed"},
 }
 
-// arrive sends payloads, both ways, and compares what the handlers got. A
-// refusal as invalid is fine where mayRefuse says so.
+// arrive sends payloads, one by one and as a batch, and compares what the handlers
+// get. With mayRefuse the executor may refuse them as invalid.
 func (s *subject) arrive(mayRefuse bool, payloads ...[]byte) {
 	s.arriveBy(single, mayRefuse, payloads)
 	s.arriveBy(batch, mayRefuse, payloads)
@@ -75,7 +76,7 @@ func (s *subject) arriveBy(m mode, mayRefuse bool, payloads [][]byte) {
 	}
 	outs := s.send(m, jobs...)
 	if m == batch && mayRefuse && slices.ContainsFunc(outs, rejected) {
-		return // a refusal keeps the whole call back; one by one they were sent before
+		return // nothing of a refused call is sent; they were sent one by one before
 	}
 	var sent []job
 	for i, o := range outs {
@@ -132,20 +133,26 @@ func sizes(p *probe) {
 	}
 	slices.Sort(ladder)
 	ladder = slices.Compact(ladder)
-	variants := map[string][]core.Option{"alone": nil}
-	if s.honours(core.OptionID) {
-		variants["with an ID"] = nil // made afresh for each job
-	}
+	variants := []string{"alone"}
 	if s.honours(core.OptionHeader) {
-		variants["with headers"] = []core.Option{core.Header("Filler", strings.Repeat("h", 1000))}
+		variants = append(variants, "with headers")
 	}
-	for what, opts := range variants {
+	if s.honours(core.OptionID) {
+		variants = append(variants, "with an ID")
+	}
+	// Each variant has the same payloads: what is equal is not the same job.
+	start := fmt.Sprint(p.rand.Uint32())
+	for _, what := range variants {
 		refusedAt := 0
 		for _, n := range ladder {
-			if what == "with an ID" {
+			var opts []core.Option
+			switch what {
+			case "with headers":
+				opts = []core.Option{core.Header("Filler", strings.Repeat("h", 1000))}
+			case "with an ID":
 				opts = []core.Option{sampleOption(p, core.OptionID)}
 			}
-			payload := sized(fmt.Sprint(p.rand.Uint32()), n)
+			payload := sized(start, n)
 			j := s.makeRaw(payload, opts...)
 			o := s.send(single, j)[0]
 			tooLarge := rejected(o) && errors.Is(o.Err, core.ErrTooLarge)
@@ -153,11 +160,11 @@ func sizes(p *probe) {
 			case !tooLarge && o.State != core.Accepted:
 				p.fail("accepted, or rejected as ErrTooLarge", "%d bytes %s: %v: %v", n, what, o.State, o.Err)
 			case most > 0 && n <= most && tooLarge:
-				p.fail(fmt.Sprintf("up to %d bytes are accepted, as claimed", most), "%d bytes %s are refused", n, what)
+				p.fail(fmt.Sprintf("up to %d bytes are accepted, as declared", most), "%d bytes %s are refused", n, what)
 			case most > 0 && n > most && !tooLarge:
-				p.fail(fmt.Sprintf("more than %d bytes are refused, as claimed", most), "%d bytes %s are accepted", n, what)
+				p.fail(fmt.Sprintf("more than %d bytes are refused, as declared", most), "%d bytes %s are accepted", n, what)
 			case !tooLarge && refusedAt > 0:
-				p.fail("what is larger than a refused payload is refused too", "%d bytes %s are refused, %d accepted", refusedAt, what, n)
+				p.fail("a payload that is larger than a refused one is refused too", "%d bytes %s are refused, %d accepted", refusedAt, what, n)
 			case tooLarge:
 				refusedAt = n
 				continue
@@ -170,7 +177,7 @@ func sizes(p *probe) {
 	}
 }
 
-// arriveJSON is arrive for bodies of jobArgs, whose JSON goes through the codec.
+// arriveJSON is arrive for bodies of jobArgs, which pass through the JSON codec.
 func (s *subject) arriveJSON(mayRefuse bool, bodies ...string) {
 	for _, m := range modes {
 		jobs := make([]job, len(bodies))
@@ -258,7 +265,7 @@ func badUTF8(p *probe) {
 	}
 }
 
-// countedCodec decodes nothing, and counts how often it is asked.
+// countedCodec fails to decode, and counts how often it is called.
 type countedCodec struct {
 	core.Codec
 	asked *atomic.Int64
@@ -266,14 +273,14 @@ type countedCodec struct {
 
 func (c countedCodec) Decode([]byte, any) error {
 	c.asked.Add(1)
-	return errors.New("conformance: arguments of an older release")
+	return fmt.Errorf("conformance: not in the format of the codec: %w", core.ErrMalformed)
 }
 
 func undecodable(p *probe) {
 	asked := new(atomic.Int64)
 	name := "conformance.undecodable"
 	task := core.NewTask(name, func(context.Context, string) error { return nil }).Codec(countedCodec{core.JSON, asked})
-	s := p.open(Setup{Slots: 1}, task.Handler())
+	s := p.open(Setup{Slots: 1}, worker.Handle(task, task.Func()))
 	in, err := task.Intent("poison")
 	if err != nil {
 		p.broken("intent: %v", err)
@@ -288,7 +295,7 @@ func undecodable(p *probe) {
 	p.sleep(p.settle())
 	switch n := asked.Load(); {
 	case n == 0:
-		p.inconclusive("nobody tried to decode the job")
+		p.inconclusive("no worker tried to decode the job")
 	case n > 1:
 		p.fail("arguments that cannot be decoded are decoded once, then the job is dead", "%d attempts", n)
 	}

@@ -10,38 +10,38 @@ import (
 
 var identityChecks = []check{
 	{id: "I01", level: Core, run: sameIntentAgain,
-		title: "the same intent again is one job: accepted again, or a duplicate if its ID was chosen",
-		why:   "sending again is how every caller answers an unknown outcome"},
+		title: "the same intent sent again is one job: accepted again, or a duplicate if its ID was chosen",
+		why:   "callers send an intent again if its outcome is unknown"},
 	{id: "I02", level: Core, run: sameIDAtOnce,
-		title: "an ID sent by many at once is one job",
-		why:   "two replicas handle the same webhook at the same moment"},
+		title: "an ID that many callers send at once is one job",
+		why:   "two replicas may handle the same webhook at the same moment"},
 	{id: "I03", level: Core, run: sameIntentInBatch,
 		title: "the same intent twice in a batch is one job",
-		why:   "a buffer that is flushed again holds what has left already"},
+		why:   "a buffer that is flushed again may contain intents that were already sent"},
 	{id: "I04", level: Core, run: idAfterDone,
-		title: "an ID is remembered after its job has finished, as long as claimed",
-		why:   "the retry of a call may come after a quick job is done"},
+		title: "an ID is remembered after its job has finished, for as long as declared",
+		why:   "a call may be retried after its job is done"},
 	{id: "I05", level: Options, run: idAcrossLanes,
-		title: "an ID is one job whatever priority it is sent with",
-		why:   "a resent job that was raised to urgent must not run beside itself"},
+		title: "an ID is one job, even if it is sent with different priorities",
+		why:   "an intent that is sent again with a higher priority must not run twice"},
 	{id: "I06", level: Options, run: idAfterWindow,
-		title: "past the window an ID is free again",
-		why:   "a monthly job whose ID never expires runs once and never again"},
+		title: "after the window an ID can be used again",
+		why:   "otherwise a monthly job with a fixed ID runs only once"},
 }
 
-// identified opens a system that remembers IDs, with room for held jobs.
+// identified opens a system that remembers IDs, with slots for jobs that are held.
 func identified(p *probe) *subject {
 	s := p.open(Setup{Slots: 8})
 	switch {
-	case s.caps.IDWindow.Kind == core.NoWindow:
+	case s.caps.IDWindow.Kind == "":
 		p.notApplicable("IDs are not remembered")
-	case s.caps.IDWindow.Kind == core.UnfinishedWindow && s.sys.Inline:
+	case s.caps.IDWindow.Kind == core.WindowUnfinished && s.sys.Inline:
 		p.notApplicable("a job has finished before it can be sent again")
 	}
 	return s
 }
 
-// again is what a second sending of the intent is to be told.
+// again is the state of an intent that is sent a second time.
 func again(chosen bool) core.State {
 	if chosen {
 		return core.Duplicate
@@ -49,8 +49,8 @@ func again(chosen bool) core.State {
 	return core.Accepted
 }
 
-// kinds are the options that make an ID generated or chosen, as far as this
-// executor takes chosen ones.
+// kinds returns the options for a generated ID and, if the executor takes one, for a
+// chosen ID.
 func (s *subject) kinds(name string) map[bool][]core.Option {
 	kinds := map[bool][]core.Option{false: nil}
 	if s.honours(core.OptionID) {
@@ -79,7 +79,7 @@ func sameIntentAgain(p *probe) {
 		}
 	}
 	if s.honours(core.OptionID) {
-		s.apart("an ID", core.ID)
+		s.apart("an ID", longestID, core.ID)
 	}
 }
 
@@ -115,8 +115,8 @@ func sameIDAtOnce(p *probe) {
 
 func sameIntentInBatch(p *probe) {
 	s := p.open(Setup{Slots: 8, Paused: true})
-	if s.caps.IDWindow.Kind == core.NoWindow || s.sys.Inline && s.caps.IDWindow.Kind == core.UnfinishedWindow {
-		p.notApplicable("IDs are not remembered so long")
+	if s.caps.IDWindow.Kind == "" || s.sys.Inline && s.caps.IDWindow.Kind == core.WindowUnfinished {
+		p.notApplicable("IDs are not remembered for so long")
 	}
 	var jobs []job
 	for chosen, opts := range s.kinds("batch") {
@@ -146,10 +146,10 @@ func idAfterDone(p *probe) {
 		j := s.make(nil, opts...)
 		s.wantState("the first sending", core.Accepted, j)
 		s.awaitEnd(j, 1, p.patience())
-		if w.Kind == core.UnfinishedWindow {
-			continue // what comes after is I06's
+		if w.Kind == core.WindowUnfinished {
+			continue // I06 looks at what comes after
 		}
-		if w.Kind == core.FixedWindow && w.For < p.settle() {
+		if w.Kind == core.WindowFixed && w.For < p.settle() {
 			p.notApplicable("IDs are remembered for %v only", w.For)
 		}
 		p.sleep(min(p.settle()/10, w.For/10+time.Millisecond))
@@ -192,11 +192,11 @@ func idAfterWindow(p *probe) {
 	w := s.caps.IDWindow
 	past := w.For + w.For/4
 	switch {
-	case w.Kind == core.StoredWindow:
+	case w.Kind == core.WindowStored:
 		p.notApplicable("the window has no end of its own")
-	case w.Kind == core.FixedWindow && past > p.patience() && !p.bubble:
+	case w.Kind == core.WindowFixed && past > p.patience() && !p.bubble:
 		p.notRun("the window of %v is longer than a check may take", w.For)
-	case w.Kind == core.UnfinishedWindow:
+	case w.Kind == core.WindowUnfinished:
 		past = p.settle() / 4
 	}
 	id := core.ID("window-" + s.setup.Namespace)
@@ -204,6 +204,6 @@ func idAfterWindow(p *probe) {
 	s.wantState("the first sending", core.Accepted, first)
 	s.awaitEnd(first, 1, p.patience())
 	p.sleep(past)
-	s.wantState("the ID past its window", core.Accepted, second)
+	s.wantState("the ID after its window", core.Accepted, second)
 	s.awaitRuns([]job{second})
 }

@@ -62,16 +62,21 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	return enc.Close()
 }
 
-// save writes the report into dir as NAME.json and NAME.xml, NAME being the
-// subject's or else "conformance".
+// fileName is the name of the report's files without the ending.
+func (h *Harness) fileName() string {
+	if h.Subject.Name == "" {
+		return "conformance"
+	}
+	return h.Subject.Name
+}
+
+// save writes the report into dir as NAME.json and NAME.xml, where NAME is that of the
+// subject, otherwise "conformance".
 func (r *Report) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	name := r.Subject.Name
-	if name == "" {
-		name = "conformance"
-	}
+	name := (&Harness{Subject: r.Subject}).fileName()
 	for ending, write := range map[string]func(io.Writer) error{".json": r.WriteJSON, ".xml": r.WriteJUnit} {
 		f, err := os.Create(filepath.Join(dir, name+ending))
 		if err != nil {

@@ -9,14 +9,14 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// faulty opens a system whose connections the check may break. They are healed
-// before the harness cleans up.
+// faulty opens a system whose connections the check may break. The faults end before
+// the harness cleans up.
 func (p *probe) faulty(s Setup) *subject {
 	s.Faults = true
 	sub := p.open(s)
 	switch {
-	case sub.sys.Inline || sub.caps.Durability == core.InProcess:
-		p.notApplicable("nothing is between the executor and its jobs that could break")
+	case sub.sys.Inline || sub.caps.Durability == core.DurabilityProcess:
+		p.notApplicable("there is no connection between the executor and its jobs")
 	case sub.sys.Proxy == nil:
 		p.notRun("the harness has no System.Proxy")
 	}
@@ -37,8 +37,8 @@ func (p *probe) comesBackWithin() time.Duration {
 	return 3 * p.patience()
 }
 
-// recoversSoon says whether a job whose worker was lost is given to another one
-// within the time that this run may take.
+// recoversSoon reports whether this run of the suite has the time to wait until the
+// job of a lost worker runs again.
 func (p *probe) recoversSoon() bool {
 	return p.h.RecoversWithin <= p.worth()
 }
@@ -51,8 +51,7 @@ func (s *subject) proxies() []*faultproxy.Proxy {
 	return all
 }
 
-// broke notes a fault in the history. While a worker is disturbed a job may run
-// again.
+// broke notes a fault in the history. If it disturbs a worker, jobs may run again.
 func (s *subject) broke(what string, working bool) {
 	e := Event{Kind: EventFault, System: s.system, Text: what}
 	if working {
@@ -61,8 +60,8 @@ func (s *subject) broke(what string, working bool) {
 	s.p.hist.add(e)
 }
 
-// mend ends all faults.
-func (s *subject) mend() {
+// endFaults ends all faults.
+func (s *subject) endFaults() {
 	for _, proxy := range s.proxies() {
 		if err := proxy.Heal(); err != nil {
 			s.p.broken("proxy: %v", err)
@@ -71,24 +70,24 @@ func (s *subject) mend() {
 	s.p.hist.add(Event{Kind: EventHeal, System: s.system})
 }
 
-// heal ends all faults and waits until the executor works again. How long it
-// takes is its own affair, but it must not need to be made anew.
+// heal ends all faults and waits until the executor works again, which must happen
+// without a new executor.
 func (s *subject) heal() {
-	s.mend()
+	s.endFaults()
 	s.insist(s.make(nil))
 }
 
-// remembers reports that the same intent again is one job, also after its
-// connection was lost.
+// remembers reports whether the same intent sent again is one job, also after a lost
+// connection.
 func (s *subject) remembers() bool {
 	w := s.caps.IDWindow
-	return w.Survives != core.SurvivesNothing &&
-		(w.Kind == core.StoredWindow || w.Kind == core.FixedWindow || w.Kind == core.UnfinishedWindow && s.setup.Paused)
+	return w.Survives != core.SurvivalNone &&
+		(w.Kind == core.WindowStored || w.Kind == core.WindowFixed || w.Kind == core.WindowUnfinished && s.setup.Paused)
 }
 
-// insist sends jobs until each is accepted or known to be there, as a caller
-// does that retries. It returns what was sent in the end, the same jobs or new
-// ones where the executor would take the old ones twice, and the last outcomes.
+// insist sends jobs until each is accepted or a duplicate, as a caller that retries
+// does. It returns the jobs that were sent last and their outcomes. If the executor
+// does not remember IDs, it makes new jobs instead of those of unknown outcome.
 func (s *subject) insist(jobs ...job) ([]job, []core.Outcome) {
 	jobs, last := slices.Clone(jobs), make([]core.Outcome, len(jobs))
 	for deadline := time.Now().Add(s.patience()); ; s.p.sleep(s.p.patience() / 200) {
@@ -104,7 +103,7 @@ func (s *subject) insist(jobs ...job) ([]job, []core.Outcome) {
 			return jobs, last
 		case time.Now().After(deadline):
 			o := last[open[0]]
-			s.p.fail("an executor works again when its backend is there again", "not within %v: %v: %v", s.patience(), o.State, o.Err)
+			s.p.fail("an executor works again when its backend does", "not within %v: %v: %v", s.patience(), o.State, o.Err)
 		}
 		c := s.begin(round...)
 		c.finish()
@@ -116,9 +115,9 @@ func (s *subject) insist(jobs ...job) ([]job, []core.Outcome) {
 	}
 }
 
-// warm sends calls like one that is to be broken, so that what a client does
-// once is done before, and returns how many bytes such a call sends. The refs of
-// a check all have one length, and so have its calls.
+// warm sends calls like the one that the check will break, so that what a client does
+// only once is done. It returns how many bytes such a call sends. All refs of a check
+// have the same length, and so the calls have the same size.
 func (s *subject) warm(jobs func() []job) (size int64) {
 	for range 3 {
 		before := s.sys.Proxy.Stats().RequestBytes
@@ -128,17 +127,17 @@ func (s *subject) warm(jobs func() []job) (size int64) {
 	return size
 }
 
-// call is a dispatch under way.
+// call is a dispatch that may not have returned.
 type call struct {
 	s      *subject
 	jobs   []job
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the next two are there
+	done   chan struct{} // closed when outs and err are set
 	outs   []core.Outcome
 	err    error
 }
 
-// begin dispatches jobs without waiting for the answer.
+// begin dispatches jobs without waiting for the outcomes.
 func (s *subject) begin(jobs ...job) *call {
 	ctx, cancel := context.WithCancel(s.p.ctx)
 	c := &call{s: s, jobs: jobs, cancel: cancel, done: make(chan struct{})}
@@ -149,7 +148,7 @@ func (s *subject) begin(jobs ...job) *call {
 	return c
 }
 
-// within waits for the answer, and says whether it came in time.
+// within waits until the call returns, and reports whether it did in time.
 func (c *call) within(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -166,8 +165,7 @@ func (c *call) within(d time.Duration) bool {
 	}
 }
 
-// finish waits for the answer, and takes the context away from a call that
-// waits for what will not come.
+// finish waits until the call returns, and cancels it if it does not.
 func (c *call) finish() {
 	if !c.within(c.s.p.patience() / 2) {
 		c.cancelled()
@@ -177,14 +175,14 @@ func (c *call) finish() {
 // cancelled cancels the call, which must then return.
 func (c *call) cancelled() {
 	c.cancel()
-	limit := c.s.p.patience() + c.s.caps.CancelLatency
+	limit := c.s.p.patience()
 	if !c.within(limit) {
-		c.s.p.fail("a call returns when its context is cancelled", "not within %v", limit)
+		c.s.p.fail("a call returns when its context is cancelled", "not within %v, in\n%s", limit, c.s.p.stacksOfCalls())
 	}
 }
 
-// sees waits until the proxy has counted something, and reports false if the
-// call is over before.
+// sees waits until the proxy has counted something. It reports false if the call
+// returns before.
 func (c *call) sees(what func(faultproxy.Stats) bool) bool {
 	ctx, cancel := context.WithTimeout(c.s.p.ctx, c.s.p.patience())
 	defer cancel()
@@ -198,8 +196,8 @@ func (c *call) sees(what func(faultproxy.Stats) bool) bool {
 	return c.s.sys.Proxy.WaitFor(ctx, what) == nil
 }
 
-// loseReply makes the backend's answer to a call of so many bytes vanish, or
-// that to an earlier part of it, and returns what tells that it has.
+// loseReply loses the backend's reply to the first size bytes of the next call, and
+// all later ones. It returns a condition that holds when that has happened.
 func (s *subject) loseReply(size int64) func(faultproxy.Stats) bool {
 	before := s.sys.Proxy.Stats().LostReplyBytes
 	s.broke("lose replies", false)
@@ -207,8 +205,8 @@ func (s *subject) loseReply(size int64) func(faultproxy.Stats) bool {
 	return func(now faultproxy.Stats) bool { return now.LostReplyBytes > before }
 }
 
-// balance waits for every accepted job and holds what was said of each against
-// what became of it.
+// balance waits until every accepted job has run, and compares the outcomes with the
+// runs.
 func (s *subject) balance() Tally {
 	var accepted []job
 	seen := map[string]bool{}
@@ -223,7 +221,7 @@ func (s *subject) balance() Tally {
 	t := tally(s.p.hist.all())
 	switch {
 	case t.Phantom > 0:
-		s.p.fail("what was told as not sent or rejected does not run, nor what nobody sent", "%d jobs did: %+v", t.Phantom, t)
+		s.p.fail("no job runs that was reported as not sent or rejected, or that nobody sent", "%d jobs did: %+v", t.Phantom, t)
 	case t.StoredTwice > 0:
 		s.p.fail("no job runs twice while no worker is disturbed", "%d jobs did: %+v", t.StoredTwice, t)
 	}

@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-// awkwardNames are valid and easy to confuse once anybody rewrites them.
+// awkwardNames returns valid names that are easy to confuse if a backend changes
+// them.
 func awkwardNames() []string {
 	long := strings.Repeat("n", 126)
 	names := []string{
@@ -20,29 +23,40 @@ func awkwardNames() []string {
 		long[:62] + "-1", long[:62] + "-2", long[:63] + "-1", long[:64] + "1", long[:64] + "2", long + "1", long + "2",
 	}
 	var good []string
-	for _, n := range names { // core's rules, not ours, say which of them are names
-		if _, err := core.DeclareTask[int](n).Intent(0); err == nil {
+	for _, n := range names {
+		if validTask(n) {
 			good = append(good, n)
 		}
 	}
 	return good
 }
 
+// validTask reports whether core takes the name of a task.
+func validTask(name string) bool {
+	_, err := core.DeclareTask[int](name).Intent(0)
+	return err == nil
+}
+
 func namesApart(p *probe) {
 	names := awkwardNames()
+	for _, n := range namesOf(p.nearNames("near", longestTask, validTask)) {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
 	var mu sync.Mutex
-	calls := map[string][]string{} // by payload, the handlers that got it
+	calls := map[string][]string{} // by payload: the handlers that got it
 	var tasks []core.Task[string]
-	var handlers []core.Handler
+	var handlers []worker.Handler
 	for _, n := range names {
 		t := core.NewTask(n, func(ctx context.Context, arg string) error {
-			j, _ := core.JobFrom(ctx)
+			j, _ := worker.JobFrom(ctx)
 			mu.Lock()
 			calls[arg] = append(calls[arg], n+" as "+j.Task)
 			mu.Unlock()
 			return nil
 		})
-		tasks, handlers = append(tasks, t), append(handlers, t.Handler())
+		tasks, handlers = append(tasks, t), append(handlers, worker.Handle(t, t.Func()))
 	}
 	s := p.open(Setup{}, handlers...)
 	for _, m := range modes {
@@ -59,14 +73,21 @@ func namesApart(p *probe) {
 	s.awaitFunc("every name reaches its handler", func() string {
 		mu.Lock()
 		defer mu.Unlock()
+		missing, first := 0, ""
 		for _, m := range modes {
 			for _, n := range names {
-				if len(calls[string(m)+" "+n]) == 0 {
-					return fmt.Sprintf("%s %q reached nobody", m, n)
+				if len(calls[string(m)+" "+n]) > 0 {
+					continue
+				}
+				if missing++; missing == 1 {
+					first = fmt.Sprintf("%s %q", m, n)
 				}
 			}
 		}
-		return ""
+		if missing == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%d of %d reached no handler, one of them is %s", missing, len(modes)*len(names), first)
 	})
 	mu.Lock()
 	defer mu.Unlock()
@@ -80,12 +101,20 @@ func namesApart(p *probe) {
 	}
 }
 
-// awaitFunc waits until missing returns "", for what the ledger does not see.
+// awaitFunc waits until missing returns "". It fails if the same is missing for too
+// long. It is for what the ledger does not see.
 func (s *subject) awaitFunc(want string, missing func() string) {
 	step := max(s.p.patience()/200, 1)
-	for waited := step; missing() != ""; waited += step {
-		if waited > s.p.patience() {
-			s.p.fail(want, "%s", missing())
+	last := ""
+	for waited := step; ; waited += step {
+		got := missing()
+		switch {
+		case got == "":
+			return
+		case got != last:
+			last, waited = got, 0
+		case waited > s.p.patience():
+			s.p.fail(want, "%s, for %v", got, s.p.patience())
 		}
 		s.p.sleep(step)
 	}
@@ -106,7 +135,14 @@ func headersExact(p *probe) {
 		{core.Header("Long", strings.Repeat("x", 8<<10))},
 		many,
 	}
-	// Names that backends use for themselves; both jobs of each must run.
+	near := p.nearNames("Near", longestHeaderKey, func(key string) bool {
+		_, err := s.ledger.job.Intent(jobArgs{}, core.Header(key, ""))
+		return err == nil
+	})
+	for _, pair := range near {
+		sets = append(sets, []core.Option{core.Header(pair.a, "first"), core.Header(pair.b, "second")})
+	}
+	// Names that backends use. Both jobs of each must run.
 	for _, k := range []string{"Nats-Msg-Id", "Nats-Expected-Stream", "traceparent", "tracestate", "Id", "Task", "Queue", "Content-Type", "Delay", "Priority"} {
 		sets = append(sets, []core.Option{core.Header(k, "mine")}, []core.Option{core.Header(k, "mine")})
 	}
@@ -126,8 +162,7 @@ func headersExact(p *probe) {
 	}
 }
 
-// sameHeaders wants these headers and tolerates others, which executors may
-// add, but only under the reserved prefix.
+// sameHeaders compares headers. An executor may add others with the reserved prefix.
 func (s *subject) sameHeaders(want map[string]string, got core.Headers) {
 	for k, v := range want {
 		if !got.Has(k) {

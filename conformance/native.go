@@ -6,20 +6,21 @@ import (
 	"sync"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 // goldenTask is the task of golden messages.
 var goldenTask = core.DeclareTask[[]byte]("conformance.golden").Codec(core.Raw)
 
-// caught is what a handler outside the ledger got.
+// caught is what a handler that is not the ledger's has received.
 type caught struct {
 	mu      sync.Mutex
-	jobs    []core.Job
+	jobs    []worker.Job
 	payload [][]byte
 }
 
 func (c *caught) handle(ctx context.Context, payload []byte) error {
-	j, _ := core.JobFrom(ctx)
+	j, _ := worker.JobFrom(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.jobs, c.payload = append(c.jobs, j), append(c.payload, bytes.Clone(payload))
@@ -37,8 +38,8 @@ func (c *caught) missing() string {
 
 func (p *probe) goldenOne(g Golden) {
 	var c caught
-	s := p.open(Setup{}, core.Handle(goldenTask, c.handle))
-	if err := g.Put(p.ctx, s.setup.Namespace); err != nil {
+	s := p.open(Setup{}, worker.Handle(goldenTask, c.handle))
+	if err := p.outside("Golden.Put", func() error { return g.Put(p.ctx, s.setup.Namespace) }); err != nil {
 		p.broken("harness: Golden %s: %v", g.Name, err)
 	}
 	s.awaitFunc("golden message "+g.Name+" is run", c.missing)
@@ -55,11 +56,11 @@ func (p *probe) goldenOne(g Golden) {
 
 var nativeChecks = []check{
 	{id: "N01", level: Options, run: nativeConsumer,
-		title: "a worker that knows nothing of airlock can read our jobs",
-		why:   "queues are changed over one side at a time"},
+		title: "a worker that does not use airlock can read our jobs",
+		why:   "producers and workers are migrated one after the other"},
 	{id: "N02", level: Options, run: nativeProducer,
-		title: "our worker runs jobs of a producer that knows nothing of airlock",
-		why:   "queues are changed over one side at a time"},
+		title: "our worker runs jobs of a producer that does not use airlock",
+		why:   "producers and workers are migrated one after the other"},
 }
 
 func nativeConsumer(p *probe) {
@@ -70,8 +71,12 @@ func nativeConsumer(p *probe) {
 	for _, m := range modes {
 		payload := []byte(`{"native":"` + string(m) + `"}`)
 		s.accept(m, s.makeRaw(payload))
-		task, got, err := p.h.Native.Consume(p.ctx, s.setup.Namespace)
-		if err != nil {
+		var task string
+		var got []byte
+		if err := p.outside("Native.Consume", func() (err error) {
+			task, got, err = p.h.Native.Consume(p.ctx, s.setup.Namespace)
+			return err
+		}); err != nil {
 			p.fail("a native worker can take the job, "+string(m), "%v", err)
 		}
 		if task != rawTaskName || !p.samePayload(payload, got) {
@@ -85,9 +90,11 @@ func nativeProducer(p *probe) {
 		p.notRun("the harness has no Native.Produce")
 	}
 	var c caught
-	s := p.open(Setup{}, core.Handle(goldenTask, c.handle))
+	s := p.open(Setup{}, worker.Handle(goldenTask, c.handle))
 	payload := []byte(`{"native":[1,2]}`)
-	if err := p.h.Native.Produce(p.ctx, s.setup.Namespace, goldenTask.Name(), payload); err != nil {
+	if err := p.outside("Native.Produce", func() error {
+		return p.h.Native.Produce(p.ctx, s.setup.Namespace, goldenTask.Name(), payload)
+	}); err != nil {
 		p.broken("harness: Native.Produce: %v", err)
 	}
 	s.awaitFunc("a native producer's job is run", c.missing)

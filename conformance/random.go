@@ -10,7 +10,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// randomSpec is a job to be, in a form that can be made smaller.
+// randomSpec describes a random job, in a form that can be made smaller.
 type randomSpec struct {
 	options []core.OptionName
 	headers int
@@ -37,7 +37,7 @@ func (p *probe) randomSpec(names []core.OptionName) randomSpec {
 	return r
 }
 
-// smaller lists the specs that lack one thing each.
+// smaller returns specs that each lack one thing.
 func (r randomSpec) smaller() []randomSpec {
 	var out []randomSpec
 	for i := range r.options {
@@ -58,7 +58,7 @@ func (r randomSpec) smaller() []randomSpec {
 	return out
 }
 
-// sentJob is a random job and what its handler saw.
+// sentJob is a random job that was sent.
 type sentJob struct {
 	spec randomSpec
 	job  job
@@ -84,7 +84,7 @@ func (s *subject) makeRandom(spec randomSpec) *sentJob {
 	return sent
 }
 
-// wrong says what is wrong with the run of a random job, "" if nothing is.
+// wrong returns what is wrong with the run of a random job, "" if nothing is.
 func (s *subject) wrong(j *sentJob) string {
 	if !s.await(s.p.patience()+s.caps.Options[core.OptionDelay].Granularity, func() bool { return s.count(j.job.ref) > 0 }) {
 		return "it did not run"
@@ -151,7 +151,7 @@ func randomJobs(p *probe) {
 	}
 }
 
-// shrink looks for a smaller job that goes wrong too.
+// shrink looks for a smaller job with which something is wrong too.
 func (s *subject) shrink(spec randomSpec, what string) (randomSpec, string) {
 	for {
 		found := false

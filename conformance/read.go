@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// ReadReport reads what [Report.WriteJSON] wrote and holds it against the suite:
-// a report that this suite could not have written is an error that says why. It
-// may be of an earlier release, whose checks are fewer. A waiver that has expired
-// since makes its result a Fail.
+// ReadReport reads what [Report.WriteJSON] has written. It returns an error if this
+// suite could not have written the report. The report may be of an earlier release,
+// which has fewer checks. If a waiver has expired since, its result becomes a Fail.
 func ReadReport(r io.Reader) (*Report, error) {
 	var report Report
 	dec := json.NewDecoder(r)
@@ -32,17 +31,17 @@ func ReadReport(r io.Reader) (*Report, error) {
 	for i := range report.Results {
 		res := &report.Results[i]
 		if seen[res.Name()] {
-			errs = append(errs, fmt.Errorf("%s is there twice", res.Name()))
+			errs = append(errs, fmt.Errorf("%s appears twice", res.Name()))
 		}
 		seen[res.Name()] = true
 		if err := res.plausible(); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	told := report.Summary
+	claimed := report.Summary
 	report.finish()
-	if !maps.Equal(told, report.Summary) {
-		errs = append(errs, fmt.Errorf("the summary %v is not that of the results, %v", told, report.Summary))
+	if !maps.Equal(claimed, report.Summary) {
+		errs = append(errs, fmt.Errorf("the summary is %v, but that of the results is %v", claimed, report.Summary))
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("airlock: conformance: report: %w", errors.Join(errs...))
@@ -58,19 +57,19 @@ func ReadReport(r io.Reader) (*Report, error) {
 	return &report, nil
 }
 
-// plausible says what is wrong with a result.
+// plausible returns an error for a result that the suite cannot have written.
 func (r *Result) plausible() error {
 	verdicts := []Verdict{Pass, Fail, RefusedAsDeclared, NotApplicable, NotRun, Inconclusive, Waived, Error}
 	reasoned := []Verdict{RefusedAsDeclared, NotApplicable, NotRun, Inconclusive, Error}
 	switch {
 	case !known(r.Name()):
 		return fmt.Errorf("%s: no such check", r.Name())
-	case !slices.Contains([]Level{Core, Options, Faults}, r.Level):
+	case !slices.Contains([]Level{Core, Options, Faults, Inspect}, r.Level):
 		return fmt.Errorf("%s: no level %q", r.Name(), r.Level)
 	case !slices.Contains(verdicts, r.Verdict):
 		return fmt.Errorf("%s: no verdict %q", r.Name(), r.Verdict)
 	case r.Verdict == Fail && (r.Want == "" || r.Got == ""):
-		return fmt.Errorf("%s: a failure without what was wanted or got", r.Name())
+		return fmt.Errorf("%s: a failure without want or got", r.Name())
 	case slices.Contains(reasoned, r.Verdict) && r.Reason == "":
 		return fmt.Errorf("%s: %s without a reason", r.Name(), r.Verdict)
 	case r.Verdict == Waived && (r.Waiver == nil || r.Waiver.Expires.IsZero()):

@@ -11,22 +11,22 @@ import (
 )
 
 var replyChecks = []check{
-	{id: "X02", level: Faults, run: cancelledInFlight, limit: time.Minute,
-		title: "a call that is cancelled while it waits for an answer returns at once, with outcome unknown",
-		why:   "whoever hears that nothing was sent sends again what may be stored"},
-	{id: "F02", level: Faults, run: lostReply, limit: time.Minute,
-		title: "a job whose acknowledgement was lost is of unknown outcome",
-		why:   "a failure that was none is the commonest cause of jobs that run twice"},
-	{id: "F03", level: Faults, run: retryAfterLostReply, cases: []string{"stopped", "running"}, limit: 2 * time.Minute,
-		title: "sending again after a lost acknowledgement gives no second job",
-		why:   "the retry of an unknown outcome is safe only because of this"},
+	{id: "X02", level: Faults, run: cancelledInFlight, bare: true, limit: time.Minute,
+		title: "a call that is cancelled while it waits for a reply returns immediately, and its outcome is unknown",
+		why:   "a caller that gets NotSent sends the job again, and it may run twice"},
+	{id: "F02", level: Faults, run: lostReply, bare: true, limit: time.Minute,
+		title: "the outcome of a job whose acknowledgement was lost is unknown",
+		why:   "a stored job that is reported as not stored is sent again, and runs twice"},
+	{id: "F03", level: Faults, run: retryAfterLostReply, bare: true, cases: []string{"stopped", "running"}, limit: 2 * time.Minute,
+		title: "sending a job again after a lost acknowledgement makes no second job",
+		why:   "only this makes it safe to retry an unknown outcome"},
 }
 
-// sizes of calls: one job, and some in a batch.
+// callSizes are the sizes of calls: one job, and a batch.
 var callSizes = []int{1, 20}
 
-// cancelledInFlight cancels calls whose answer will not come, and then calls
-// whose answer is on its way: the next call must not take it for its own.
+// cancelledInFlight cancels calls whose reply is lost, and then calls whose reply is
+// late. The next call must not take that reply for its own.
 func cancelledInFlight(p *probe) {
 	s := p.faulty(Setup{Slots: 4})
 	for range p.rounds(2) {
@@ -51,26 +51,29 @@ func cancelledInFlight(p *probe) {
 func (s *subject) cancelAndJudge(c *call) {
 	p := s.p
 	s.await(p.settle(), func() bool { n, _ := s.ran(refsOf(c.jobs)); return n == len(c.jobs) })
+	if c.within(0) { // its connection was lost meanwhile
+		return
+	}
 	c.cancelled()
 	for i, o := range c.outs {
 		switch {
 		case o.State != core.Unknown:
 			if o.State != core.Accepted && o.State != core.NotSent {
-				p.fail("what is undecided when a call is cancelled is unknown", "%v: %v", o.State, o.Err)
+				p.fail("a job without an answer when its call is cancelled is unknown", "%v: %v", o.State, o.Err)
 			}
 		case !errors.Is(o.Err, context.Canceled):
-			p.fail("errors.Is finds context.Canceled on what a cancelled call leaves undecided", "%v", o.Err)
+			p.fail("errors.Is finds context.Canceled on the unknown outcomes of a cancelled call", "%v", o.Err)
 		case s.count(c.jobs[i].ref) > 0:
 			p.witness("cancelled, and run", 1)
 		}
 	}
 }
 
-// lateAnswers cancels calls on a slow line and asks at once for something that
-// has another answer.
+// lateAnswers cancels calls on a slow connection, and immediately makes a call that
+// has another reply.
 func (s *subject) lateAnswers() {
 	p := s.p
-	if !s.honours(core.OptionID) || s.caps.IDWindow.Kind == core.NoWindow {
+	if !s.honours(core.OptionID) || s.caps.IDWindow.Kind == "" {
 		return
 	}
 	open := make(chan struct{})
@@ -102,7 +105,7 @@ func lostReply(p *probe) {
 			c := s.begin(jobs...)
 			if c.sees(lost) {
 				s.await(p.settle(), func() bool { ran, _ := s.ran(refsOf(jobs)); return ran == n })
-				s.sys.Proxy.Reset() // spares the wait for the client's own time limit
+				s.sys.Proxy.Reset() // otherwise the client waits for its own time limit
 			}
 			c.finish()
 			for i, o := range c.outs {
@@ -128,8 +131,8 @@ func (s *subject) judgeLost(o core.Outcome, ran bool) {
 	}
 }
 
-// retryAfterLostReply loses the answers to calls with jobs of each kind and
-// sends them again. A job with a unique key is made anew, as a caller would.
+// retryAfterLostReply loses the replies to calls with jobs of each kind, and sends the
+// jobs again. For a unique key it makes a new job, as a caller would.
 func retryAfterLostReply(p *probe) {
 	s := p.faulty(Setup{Paused: p.caseOf == "stopped", Slots: 4})
 	if !s.remembers() {
@@ -158,7 +161,7 @@ func retryAfterLostReply(p *probe) {
 				}
 				c.finish()
 				stored := s.storedIDs()
-				s.mend()
+				s.endFaults()
 				again := jobs
 				if way == "unique" {
 					names -= n
@@ -181,8 +184,8 @@ func retryAfterLostReply(p *probe) {
 	}
 }
 
-// namings are the ways in which the same job is known again, as far as the
-// executor has them and nothing ends before the job is sent again.
+// namings returns the ways in which a job can be recognised when it is sent again, as
+// far as this executor has them.
 func (s *subject) namings() map[string]func(name string) []core.Option {
 	ways := map[string]func(string) []core.Option{"generated": func(string) []core.Option { return nil }}
 	if s.honours(core.OptionID) {
@@ -194,7 +197,7 @@ func (s *subject) namings() map[string]func(name string) []core.Option {
 	return ways
 }
 
-// storedIDs is what is stored, if that can be seen.
+// storedIDs returns the IDs of what is stored, if that can be seen.
 func (s *subject) storedIDs() map[string]bool {
 	ids := map[string]bool{}
 	if s.sys.Stored != nil {
@@ -205,7 +208,7 @@ func (s *subject) storedIDs() map[string]bool {
 	return ids
 }
 
-// awaitPairs waits until of each pair one job has run, and wants no second run.
+// awaitPairs waits until one job of each pair has run. There must be no second run.
 func (s *subject) awaitPairs(pairs [][2]job) {
 	runs := func(pair [2]job) int {
 		if pair[0].ref == pair[1].ref {
@@ -216,7 +219,7 @@ func (s *subject) awaitPairs(pairs [][2]job) {
 	t := s.balance()
 	for _, pair := range pairs {
 		if !s.await(s.patience(), func() bool { return runs(pair) > 0 }) {
-			s.p.fail("a job that was sent until it was there runs", "%s, %s did not: %+v", pair[0].ref, pair[1].ref, t)
+			s.p.fail("a job that was sent until it was stored runs", "%s, %s did not: %+v", pair[0].ref, pair[1].ref, t)
 		}
 	}
 	for _, pair := range pairs {

@@ -18,36 +18,38 @@ type Level string
 const (
 	Core    Level = "core"    // every executor must pass
 	Options Level = "options" // per dispatch option
-	Faults  Level = "faults"  // broken connections, killed workers
+	Faults  Level = "faults"  // broken connections and killed workers
+	Inspect Level = "inspect" // the system's inspector; see Harness.Inspects
 )
 
-// Verdict is what a check found. The list is closed.
+// Verdict is the result of a check. There are no others.
 type Verdict string
 
 // The verdicts.
 const (
 	Pass              Verdict = "pass"
 	Fail              Verdict = "fail"
-	RefusedAsDeclared Verdict = "refused-as-declared" // the option is refused, loudly, as the executor claims
-	NotApplicable     Verdict = "not-applicable"      // there is nothing here that could hold or break
+	RefusedAsDeclared Verdict = "refused-as-declared" // the option is refused with an error, as declared
+	NotApplicable     Verdict = "not-applicable"      // there is nothing here to check
 	NotRun            Verdict = "not-run"             // the harness lacks what the check needs
-	Inconclusive      Verdict = "inconclusive"        // it ran, but what it provokes did not happen, or the clock was set meanwhile
+	Inconclusive      Verdict = "inconclusive"        // it ran, but what it provokes did not happen, or the clock was set
 	Waived            Verdict = "waived"              // it failed, and a waiver excuses it
-	Error             Verdict = "error"               // the harness or the suite broke
+	Error             Verdict = "error"               // the harness or the suite is broken
 )
 
-// Kind tells how a check failed.
+// Kind says how a check failed.
 type Kind string
 
 // The kinds of [Fail].
 const (
 	Assertion Kind = "assertion" // the check found what it looks for
 	Panicked  Kind = "panic"     // the executor panicked
-	TimedOut  Kind = "timeout"   // the check did not come to its end
+	TimedOut  Kind = "timeout"   // the check did not end in time
+	Ending    Kind = "ending"    // the check passed, and what it saw in all, or left behind, breaks a rule
 )
 
-// Result is what one check found. Want and Got are set on a Fail, Reason where
-// a verdict needs one.
+// Result is the result of one check. Want and Got are set if it failed, and Reason if
+// the verdict needs one.
 type Result struct {
 	ID       string         `json:"id"`
 	Case     string         `json:"case,omitempty"` // an option, where a check has one part for each
@@ -62,9 +64,9 @@ type Result struct {
 	Repro    string         `json:"repro,omitempty"`
 	Millis   int64          `json:"ms"`
 	Seed     uint64         `json:"seed"`
-	Witness  map[string]int `json:"witness,omitempty"` // how often what was provoked did happen
+	Witness  map[string]int `json:"witness,omitempty"` // how often what the check provokes has happened
 	Evidence *Tally         `json:"evidence,omitempty"`
-	History  string         `json:"history,omitempty"` // the file that holds it
+	History  string         `json:"history,omitempty"` // the name of its file
 	Waiver   *Waiver        `json:"waiver,omitempty"`
 	Log      []string       `json:"log,omitempty"`
 	Leaked   bool           `json:"leaked,omitempty"` // goroutines were left behind
@@ -82,18 +84,19 @@ func (r *Result) Name() string {
 	return r.ID + "/" + r.Case
 }
 
-// Outcome sums up the results of a level.
+// Outcome is the summary of the results of a level.
 type Outcome string
 
 // The outcomes, from best to worst.
 const (
 	Success Outcome = "success"
-	Partial Outcome = "partial" // something was not run, was waived or could not be decided
+	Partial Outcome = "partial" // something was not run, waived or inconclusive
 	Failure Outcome = "failure"
-	Broken  Outcome = "error" // harness or suite broke, or nothing ran
+	Broken  Outcome = "error" // the harness or the suite is broken, or nothing ran
 )
 
-// ExitCode is what a program should end with.
+// ExitCode is the exit code for a program: 0 for Success, 1 for Failure, 2 for
+// Partial, 3 for Broken.
 func (o Outcome) ExitCode() int {
 	return map[Outcome]int{Success: 0, Failure: 1, Partial: 2}[o] + map[Outcome]int{Broken: 3}[o]
 }
@@ -104,13 +107,13 @@ type Report struct {
 	Made    time.Time          `json:"made"`
 	Subject Subject            `json:"subject"`
 	Env     Env                `json:"env"`
-	Harness map[string]any     `json:"harness"` // its settings, so that every relaxation shows
+	Harness map[string]any     `json:"harness"` // the settings that make checks easier
 	Claims  *core.Capabilities `json:"claims,omitempty"`
 	Results []Result           `json:"results"`
 	Summary map[Level]Outcome  `json:"summary"`
 }
 
-// Env is where the suite ran.
+// Env is the environment in which the suite ran.
 type Env struct {
 	Go     string `json:"go"`
 	OS     string `json:"os"`
@@ -128,13 +131,13 @@ func newReport(h *Harness, seed uint64) *Report {
 		Schema: schema, Made: time.Now().UTC().Round(time.Second), Subject: h.Subject,
 		Env: Env{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Seed: seed, Effort: h.times},
 		Harness: map[string]any{
-			"scale": h.scale(), "settle": h.Settle.String(), "skew": h.Skew.String(), "rewritesJSON": h.RewritesJSON,
-			"refusesJSON": h.RefusesJSON, "inBubble": h.InBubble, "waivers": len(h.Waivers),
+			"scale": h.scale(), "settle": h.Settle.String(), "skew": h.Skew.String(), "restartSkew": h.RestartSkew.String(), "rewritesJSON": h.RewritesJSON,
+			"refusesJSON": h.RefusesJSON, "inBubble": h.InBubble, "waivers": len(h.Waivers), "shared": h.Shared,
 		},
 	}
 }
 
-// finish sorts and sums up.
+// finish sorts the results and makes the summary.
 func (r *Report) finish() {
 	slices.SortFunc(r.Results, func(a, b Result) int { return strings.Compare(a.Name(), b.Name()) })
 	for i := range r.Results {
@@ -161,7 +164,7 @@ func (r *Report) finish() {
 	}
 }
 
-// Outcome is the worst outcome of all levels; without results it is Broken.
+// Outcome returns the worst outcome of all levels, and Broken without results.
 func (r *Report) Outcome() Outcome {
 	worst := 0
 	rank := []Outcome{Success, Partial, Failure, Broken}
@@ -174,7 +177,7 @@ func (r *Report) Outcome() Outcome {
 	return rank[worst]
 }
 
-// Failed lists the names of the checks that failed, each ID once.
+// Failed returns the IDs of the checks that failed, sorted, each once.
 func (r *Report) Failed() []string {
 	var ids []string
 	for i := range r.Results {

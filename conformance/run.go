@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -13,25 +14,26 @@ import (
 	"time"
 )
 
-// Choice says what [Check] is to run and what to keep. The zero value runs all
-// levels with a random seed and keeps nothing.
+// Choice says what [Check] runs and what it keeps. The zero value runs all levels
+// with a random seed and keeps nothing.
 type Choice struct {
-	// Levels to run; none for all.
+	// Levels to run; none for all. Inspect is one of them if the harness Inspects.
 	Levels []Level
-	// Only runs these checks alone: "P05", "P05/timeout". None for all.
+	// Only lists the checks to run: "P05", "P05/timeout". None for all.
 	Only []string
 	// Seed repeats an earlier run; 0 for a random one.
 	Seed uint64
-	// Effort multiplies the rounds and the durations of the checks that repeat what
-	// they provoke, above all those of Faults; 0 is 1. What takes longer than the
-	// effort is worth is not run, and says which effort it takes.
+	// Effort multiplies the rounds and the durations of the checks that repeat
+	// something, mostly those of the level Faults. 0 is 1. A check that would take too
+	// long for the effort is not run, and says which effort it needs.
 	Effort int
 	// Parallel is how many checks run at a time; 0 is 16.
 	Parallel int
-	// Dir is where histories of failed checks are kept; "" for nowhere.
+	// Dir is the folder for the histories of failed checks. It is created. "" keeps
+	// none.
 	Dir string
-	// Bubble, if not nil, is the test in whose bubbles of testing/synctest the
-	// checks of a harness that is InBubble are run.
+	// Bubble is the test that runs the checks in bubbles of testing/synctest, if the
+	// harness is InBubble. Nil: no bubbles.
 	Bubble *testing.T
 }
 
@@ -40,12 +42,12 @@ const (
 	envSeed   = "CONFORMANCE_SEED"   // repeats a run
 	envLevels = "CONFORMANCE_LEVELS" // core,options,faults
 	envEffort = "CONFORMANCE_EFFORT" // 1 for a quick run, 5 for a thorough one
-	envReport = "CONFORMANCE_REPORT" // a folder for conformance.json and junit.xml
+	envReport = "CONFORMANCE_REPORT" // a folder for reports and histories
 )
 
-// Check runs the suite and reports. It needs no *testing.T, so that a program
-// can use it. The error says that the harness or the choice is unusable; a
-// failed check is not an error.
+// Check runs the suite and returns a report. It needs no *testing.T, so that a
+// program can use it. The error says that the harness or the choice cannot be used.
+// A failed check is not an error.
 func Check(ctx context.Context, h Harness, c Choice) (*Report, error) {
 	if err := usable(ctx, &h, c); err != nil {
 		return nil, err
@@ -73,11 +75,11 @@ func usable(ctx context.Context, h *Harness, c Choice) error {
 	case h.New == nil:
 		return fmt.Errorf("airlock: conformance: Harness.New is nil")
 	case c.Effort < 0:
-		return fmt.Errorf("airlock: conformance: an effort of %d", c.Effort)
+		return fmt.Errorf("airlock: conformance: effort %d, want 0 or more", c.Effort)
 	}
 	for _, w := range h.Waivers {
 		if w.Check == "" || w.Reason == "" || w.Owner == "" || w.Issue == "" || w.Expires.IsZero() {
-			return fmt.Errorf("airlock: conformance: waiver of %q: check, reason, owner, issue and expiry are all needed", w.Check)
+			return fmt.Errorf("airlock: conformance: waiver of %q: check, reason, owner, issue and expiry are required", w.Check)
 		}
 		if !known(w.Check) {
 			return fmt.Errorf("airlock: conformance: waiver of %q: no such check", w.Check)
@@ -119,6 +121,9 @@ func chosen(h *Harness, c Choice) []part {
 	levels := c.Levels
 	if len(levels) == 0 {
 		levels = []Level{Core, Options, Faults}
+		if h.Inspects {
+			levels = append(levels, Inspect)
+		}
 	}
 	var parts []part
 	for _, row := range table() {
@@ -135,7 +140,8 @@ func chosen(h *Harness, c Choice) []part {
 	return parts
 }
 
-// runAll runs the parts, those that break connections one at a time at the end.
+// runAll runs the parts in parallel, those that may take long first, and then those
+// that must run alone.
 func runAll(ctx context.Context, h *Harness, c Choice, parts []part) []Result {
 	results := make([]Result, len(parts))
 	width := c.Parallel
@@ -147,7 +153,8 @@ func runAll(ctx context.Context, h *Harness, c Choice, parts []part) []Result {
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, width)
-	for i, p := range parts {
+	for _, i := range longestFirst(parts) {
+		p := parts[i]
 		if p.check.alone {
 			continue
 		}
@@ -166,7 +173,17 @@ func runAll(ctx context.Context, h *Harness, c Choice, parts []part) []Result {
 	return results
 }
 
-// judge runs a part, applies waivers and keeps the history of what failed.
+// longestFirst returns the indices of the parts, by the time that they may take.
+func longestFirst(parts []part) []int {
+	order := make([]int, len(parts))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(parts[b].check.limit, parts[a].check.limit) })
+	return order
+}
+
+// judge runs a part, applies waivers, and keeps the history of a failed check.
 func judge(ctx context.Context, h *Harness, c Choice, p part) Result {
 	r := runCheck(ctx, h, p.check, p.caseOf, c.Seed, c.Bubble)
 	if r.Verdict != Fail {
@@ -193,7 +210,11 @@ func judge(ctx context.Context, h *Harness, c Choice, p part) Result {
 
 func keepHistory(dir string, r *Result) string {
 	name := strings.ReplaceAll(r.Name(), "/", "-") + ".jsonl"
-	f, err := os.Create(filepath.Join(dir, name))
+	err := os.MkdirAll(dir, 0o777)
+	var f *os.File
+	if err == nil {
+		f, err = os.Create(filepath.Join(dir, name))
+	}
 	if err != nil {
 		r.Log = append(r.Log, "history not kept: "+err.Error())
 		return ""

@@ -10,7 +10,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// sampleOption is an ordinary value of a portable option.
+// sampleOption returns a portable option with an ordinary value.
 func sampleOption(p *probe, name core.OptionName) core.Option {
 	switch name {
 	case core.OptionQueue:
@@ -34,11 +34,11 @@ func sampleOption(p *probe, name core.OptionName) core.Option {
 	case core.OptionHeader:
 		return core.Header("Color", "red")
 	}
-	p.broken("no sample for option %s: the suite is older than core", name)
+	p.broken("the suite has no sample for option %s", name)
 	return core.Option{}
 }
 
-// sized is a payload of exactly n bytes that is JSON and differs by ref.
+// sized returns a payload of exactly n bytes, which is JSON and contains ref.
 func sized(ref string, n int) []byte {
 	b := bytes.Repeat([]byte("."), n)
 	b[0], b[n-1] = '"', '"'
@@ -46,8 +46,8 @@ func sized(ref string, n int) []byte {
 	return b
 }
 
-// sameJSON compares two JSON texts by value: objects regardless of order, the
-// last of duplicate keys, numbers exactly and not as float64.
+// sameJSON compares two JSON texts by value: the order of keys does not matter, the
+// last of duplicate keys counts, and numbers are compared exactly.
 func sameJSON(a, b []byte) bool {
 	va, oka := parseJSON(a)
 	vb, okb := parseJSON(b)
@@ -97,12 +97,12 @@ func sameValue(a, b any) bool {
 	return a == b
 }
 
-// samePayload is equality as the harness defines it.
+// samePayload compares payloads as the harness wants.
 func (p *probe) samePayload(sent, got []byte) bool {
 	return bytes.Equal(sent, got) || p.h.RewritesJSON && sameJSON(sent, got)
 }
 
-// show makes a payload fit for a message.
+// show returns a payload for a message, shortened.
 func show(b []byte) string {
 	if len(b) <= 80 {
 		return fmt.Sprintf("%d bytes %q", len(b), b)

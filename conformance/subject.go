@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 // subject is a system under test with its ledger.
@@ -19,47 +22,96 @@ type subject struct {
 	caps  core.Capabilities
 	setup Setup
 
-	patient time.Duration // where it is more than the probe's patience
+	lives   atomic.Int32
+	patient time.Duration // if it is more than the probe's patience
+	busy    bool          // some slots are not free when the check is over
 }
 
-// open makes a fresh system in a namespace of its own. Further handlers serve
-// tasks of the check.
-func (p *probe) open(s Setup, handlers ...core.Handler) *subject {
+// open makes a new system, in a new namespace unless s has one. The handlers are for
+// further tasks of the check.
+func (p *probe) open(s Setup, handlers ...worker.Handler) *subject {
 	return p.openWith(s, nil, handlers...)
 }
 
 // openWith is open with a middleware around every handler.
-func (p *probe) openWith(s Setup, m core.Middleware, handlers ...core.Handler) *subject {
+func (p *probe) openWith(s Setup, m worker.Middleware, handlers ...worker.Handler) *subject {
+	return p.openFor(s, nil, m, handlers...)
+}
+
+// openFor is openWith for a system that may run jobs of another one as soon as it is
+// there: prepare lets it know them.
+func (p *probe) openFor(s Setup, prepare func(*ledger), m worker.Middleware, handlers ...worker.Handler) *subject {
 	p.mu.Lock()
 	p.systems++
 	n := p.systems
-	p.mu.Unlock()
-	l := newLedger(p, n)
 	if s.Namespace == "" {
 		s.Namespace = p.namespace(n)
 	}
-	handlers = append(handlers, l.job.Handler(), l.rawJob.Handler())
-	reg, err := core.NewRegistry(handlers...)
+	p.mu.Unlock()
+	l := newLedger(p, n, s)
+	parts := []worker.Part{worker.Handle(l.job, l.job.Func()), worker.Handle(l.rawJob, l.rawJob.Func())}
+	for _, h := range handlers {
+		parts = append(parts, h)
+	}
+	if m != nil {
+		parts = append(parts, m)
+	}
+	reg, err := worker.NewRegistry(parts...)
 	if err != nil {
 		p.broken("registry: %v", err)
 	}
-	if m != nil {
-		if err := reg.Use(m); err != nil {
-			p.broken("registry: %v", err)
-		}
+	s.Registry, s.Logger = reg, p.secret.logger()
+	sub := &subject{ledger: l, p: p, setup: s}
+	if prepare != nil {
+		prepare(l)
 	}
-	s.Registry = reg
+	leave := p.enter("Harness.New for system %d", n)
 	sys := p.h.New(harnessT{p}, s)
-	if sys.Exec == nil {
+	leave()
+	switch {
+	case sys.Exec == nil:
 		p.broken("harness: System.Exec is nil")
-	}
-	if s.Paused && sys.Start == nil && !sys.Inline {
+	case s.Paused && sys.Start == nil && !sys.Inline && !p.mayRun:
 		p.notRun("the harness has no System.Start: a worker cannot be held back")
+	case !s.Paused || sys.Start == nil:
+		sub.setLife(running)
 	}
+	sub.sys, sub.caps = sub.watch(sys), sys.Caps
+	l.claims.Store(&sys.Caps)
+	l.inline.Store(sys.Inline)
+	e := Event{Kind: EventOpen, System: n, Text: s.Namespace}
+	if sys.Inline {
+		e.State = "inline"
+	}
+	p.hist.add(e)
 	p.mu.Lock()
 	p.result.claims = &sys.Caps
+	p.opened = append(p.opened, sub)
 	p.mu.Unlock()
-	return &subject{ledger: l, p: p, sys: sys, caps: sys.Caps, setup: s}
+	return sub
+}
+
+// lifetime says whether a system's worker runs.
+type lifetime int32
+
+const (
+	held    lifetime = iota // not started
+	running                 // started
+	stopped                 // stopped or killed, or about to be
+)
+
+func (s *subject) life() lifetime { return lifetime(s.lives.Load()) }
+
+// setLife does not bring a stopped worker back to life.
+func (s *subject) setLife(to lifetime) {
+	if s.life() != stopped {
+		s.lives.Store(int32(to))
+	}
+}
+
+// serves reports whether the worker serves a queue.
+func (s *subject) serves(queue string) bool {
+	return slices.Contains(s.setup.Queues, queue) || len(s.setup.Queues) == 0 && queue == ""
 }
 
 func (p *probe) namespace(n int) string {
@@ -88,33 +140,33 @@ func (s *subject) start() {
 
 func (s *subject) honours(name core.OptionName) bool {
 	switch s.caps.Options[name].Support {
-	case core.Native, core.Emulated:
+	case core.SupportNative, core.SupportEmulated:
 		return true
 	}
 	return false
 }
 
-// need ends the check with the verdict that fits unless the option is honoured.
+// need ends the check with the right verdict unless the option is honoured.
 func (s *subject) need(name core.OptionName) core.Claim {
 	claim := s.caps.Options[name]
 	switch claim.Support {
-	case core.Refused:
+	case core.SupportRefused:
 		s.p.refused(string(name))
-	case core.NotApplicable:
+	case core.SupportNotApplicable:
 		s.p.notApplicable("option %s: %s", name, claim.Reason)
 	}
 	return claim
 }
 
-// job is an intent of the suite's job task and the name the suite knows it by.
+// job is an intent and the suite's name for it.
 type job struct {
 	ref string
 	in  core.Intent
 }
 
-// refusesTogether reports that the executor declares to refuse this intent,
-// each of whose options it takes by itself: two that exclude each other, which
-// Capabilities.Refuse tells. The declaration is held against the executor.
+// refusesTogether reports whether the executor declares to refuse this intent because
+// two of its options exclude each other (Capabilities.Refuse). The executor must then
+// really refuse it.
 func (s *subject) refusesTogether(j job) bool {
 	if !errors.Is(s.caps.Check(j.in), core.ErrUnsupported) {
 		return false
@@ -125,8 +177,8 @@ func (s *subject) refusesTogether(j job) bool {
 	return true
 }
 
-// newRef returns run-producer-number, unique within the check. All have one
-// length, so that equal calls are of equal size on the wire.
+// newRef returns run-system-number, which is unique within the check. All refs have
+// the same length, so that equal calls have equal size on the wire.
 func (l *ledger) newRef() string {
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
@@ -134,14 +186,20 @@ func (l *ledger) newRef() string {
 	return fmt.Sprintf("%s-%d-%05d", l.p.check.id, l.system, l.p.refs)
 }
 
-// make makes a job that the ledger knows. A nil plan succeeds at once.
+// make makes a job that the ledger knows. With a nil plan it succeeds immediately.
 func (s *subject) make(plan handler, opts ...core.Option) job {
 	return s.makeBody(plan, nil, opts...)
 }
 
 func (s *subject) makeBody(plan handler, body json.RawMessage, opts ...core.Option) job {
 	ref := s.newRef()
-	in, err := s.ledger.job.Intent(jobArgs{Ref: ref, Body: body}, opts...)
+	in, err := s.ledger.job.Intent(jobArgs{Secret: s.p.secret.canary, Ref: ref, Body: body}, opts...)
+	if err == nil {
+		in = s.load(in, plan == nil)
+	}
+	if err == nil && in.Headers().Len() > 0 && in.Headers().Len() < 100 {
+		in, err = in.With(core.Header(secretKey, s.p.secret.canary))
+	}
 	if err != nil {
 		s.p.broken("intent: %v", err)
 	}
@@ -183,7 +241,7 @@ func intentsOf(jobs []job) []core.Intent {
 	return ins
 }
 
-// mode is how intents are handed over: one call each, or one call for all.
+// mode says how jobs are dispatched: with one call each, or with one call for all.
 type mode string
 
 const (
@@ -193,19 +251,27 @@ const (
 
 var modes = []mode{single, batch}
 
-// dispatch is the only way in which the suite calls an executor: it records
-// what goes in and what comes out and turns a panic into a verdict.
+// dispatch calls the executor. It records the intents and the outcomes, and turns a
+// panic into a verdict.
 func (s *subject) dispatch(ctx context.Context, jobs ...job) ([]core.Outcome, error) {
 	return s.dispatchBy(s.sys.Exec, ctx, jobs...)
 }
 
 func (s *subject) dispatchBy(exec core.Executor, ctx context.Context, jobs ...job) ([]core.Outcome, error) {
 	for _, j := range jobs {
-		s.p.hist.add(Event{Kind: EventInvoke, System: s.system, Ref: j.ref, ID: j.in.ID})
+		e := Event{Kind: EventInvoke, System: s.system, Ref: j.ref, ID: j.in.ID, Options: eventOptions(&j.in)}
+		if t := j.in.Task; t != jobTaskName && t != rawTaskName {
+			e.Task = t
+		}
+		s.p.hist.add(e)
+		s.p.sent.note(j.ref, j.in)
 	}
+	s.p.sent.called(ctx)
 	ins := intentsOf(jobs)
 	err := s.callExec(exec, ctx, ins...)
+	s.p.secret.look("the error of a dispatch", err)
 	outs := core.OutcomesOf(err, intentsOf(jobs))
+	clear(ins) // the slice belongs to the caller, who may use it again
 	for i, o := range outs {
 		text := ""
 		if o.Err != nil {
@@ -226,7 +292,7 @@ func (s *subject) callExec(exec core.Executor, ctx context.Context, ins ...core.
 	return exec(ctx, ins...)
 }
 
-// send hands jobs over in the given mode.
+// send dispatches jobs in the given mode.
 func (s *subject) send(m mode, jobs ...job) []core.Outcome {
 	if m == batch {
 		outs, _ := s.dispatch(s.p.ctx, jobs...)
@@ -240,7 +306,7 @@ func (s *subject) send(m mode, jobs ...job) []core.Outcome {
 	return outs
 }
 
-// accept is send where every job must be accepted.
+// accept is send, and every job must be accepted.
 func (s *subject) accept(m mode, jobs ...job) {
 	for i, o := range s.send(m, jobs...) {
 		if o.State != core.Accepted {
@@ -249,8 +315,8 @@ func (s *subject) accept(m mode, jobs ...job) {
 	}
 }
 
-// push is accept for jobs whose handlers fail on purpose: where the executor
-// runs them itself that is their outcome.
+// push is accept for jobs whose handlers fail on purpose. If the executor runs them
+// itself, their outcome is Failed.
 func (s *subject) push(m mode, jobs ...job) {
 	for i, o := range s.send(m, jobs...) {
 		if o.State != core.Accepted && !(s.sys.Inline && (o.State == core.Failed || o.State == core.NotSent)) {
@@ -259,30 +325,21 @@ func (s *subject) push(m mode, jobs ...job) {
 	}
 }
 
-// patience is how long nothing may happen while jobs are waited for.
+// patience is how long nothing may happen while a check waits for jobs.
 func (s *subject) patience() time.Duration { return max(s.patient, s.p.patience()) }
 
-// awaitRuns waits until every job has run once. It gives up when none of those
-// that are missing has run for the time that one job may take: how many there
-// are, and how busy the machine is, must not decide.
+// awaitRuns waits until every job has run once. It fails if no further job has run
+// within the time that one job may take. So it does not matter how many jobs there
+// are.
 func (s *subject) awaitRuns(jobs []job) {
-	refs := refsOf(jobs)
 	patience := s.patience()
-	for before := -1; ; {
-		n, missing := s.ran(refs)
-		switch n {
-		case len(refs):
-			return
-		case before:
-			s.p.fail("every accepted job runs", "%d of %d ran, and none more within %v; %s did not", n, len(refs), patience, missing)
-		}
-		before = n
-		s.await(patience, func() bool { now, _ := s.ran(refs); return now > before })
+	if !s.awaitAll(patience, len(jobs), s.countRuns(jobs)) {
+		n, missing := s.ran(refsOf(jobs))
+		s.p.fail("every accepted job runs", "%d of %d ran, and no further one within %v; %s did not; %s", n, len(jobs), patience, missing, s.p.notStarted())
 	}
 }
 
-// awaitEnd waits until so many runs of a job have ended, and returns the first
-// of its runs that have.
+// awaitEnd waits until n runs of a job have ended, and returns them.
 func (s *subject) awaitEnd(j job, n int, within time.Duration) []run {
 	s.await(within, func() bool { return len(ended(s.runsOf(j.ref))) >= n })
 	runs := s.runsOf(j.ref)
@@ -303,12 +360,12 @@ func ended(runs []run) []run {
 	return done
 }
 
-// quiet waits until silence means something: a marker sent now has run, and
-// then nothing more is heard of for the settle time.
+// quiet waits until a job that it sends now has run, and then for the settle time.
+// After that no further run is expected.
 func (s *subject) quiet() {
 	fence := s.make(nil)
 	s.accept(single, fence)
-	for before := -1; s.count(fence.ref) == 0; { // there may be much before it
+	for before := -1; s.count(fence.ref) == 0; { // many jobs may be before it
 		now := s.starts()
 		if now == before {
 			s.awaitRuns([]job{fence})
@@ -319,7 +376,7 @@ func (s *subject) quiet() {
 	s.hush()
 }
 
-// hush is quiet without the marker, where the worker cannot take one.
+// hush is quiet without a job, for workers that may have stopped.
 func (s *subject) hush() {
 	s.mu.Lock()
 	slowest := s.slowest
@@ -330,7 +387,7 @@ func (s *subject) hush() {
 	s.p.sleep(max(s.p.settle(), min(3*slowest, 5*s.p.settle())))
 }
 
-// sentinels are what errors.Is may find on a dispatch error.
+// sentinels are the errors that errors.Is may find on a dispatch error.
 var sentinels = map[string]error{
 	"ErrInvalid": core.ErrInvalid, "ErrUnsupported": core.ErrUnsupported, "ErrTooLarge": core.ErrTooLarge,
 	"ErrDuplicate": core.ErrDuplicate, "ErrNotSent": core.ErrNotSent, "ErrUnknownOutcome": core.ErrUnknownOutcome,

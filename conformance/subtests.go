@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,17 +14,17 @@ import (
 	"time"
 )
 
-// Run is the suite as a test: one subtest per check, named by its ID, and below
-// it one per case. What did not run is skipped with its reason. Call it from
-// TestConformance, so that what a failure prints repeats it:
+// Run is the suite as a test. Each check is a subtest with its ID as the name, and
+// each case of a check a subtest of that. A check that did not run is skipped with
+// its reason. A failure prints a line that repeats it:
 //
-//	go test -run 'TestConformance/P05/timeout'
+//	go test -run '^TestConformance$/^P05$/^timeout$'
 //
-// The package comment lists the environment variables that it reads. The report
-// is returned for further assertions.
+// The package comment lists the environment variables that it reads. It returns the
+// report for further assertions.
 func Run(t *testing.T, h Harness) *Report {
 	t.Helper()
-	c, err := choiceFromEnv(t)
+	c, err := choiceFromEnv(t, &h)
 	if err == nil {
 		err = usable(t.Context(), &h, c)
 	}
@@ -34,11 +35,24 @@ func Run(t *testing.T, h Harness) *Report {
 	began := time.Now()
 	report := newReport(&h, c.Seed)
 	var mu sync.Mutex
+	h.hangs = func(r Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		report.Results = append(report.Results, r)
+		report.finish()
+		if dir := os.Getenv(envReport); dir != "" {
+			report.save(dir) //nolint:errcheck // the process ends, and says why
+		}
+	}
 	results := resultsFor(t, &h, c)
-	for _, group := range grouped(chosen(&h, c)) {
+	parts := chosen(&h, c)
+	for _, group := range grouped(parts) {
 		t.Run(group[0].check.id, func(t *testing.T) {
 			for _, p := range group {
 				show := func(t *testing.T) {
+					mu.Lock()
+					report.keepUnfinished(os.Getenv(envReport), parts)
+					mu.Unlock()
 					r := results(t, p)
 					mu.Lock()
 					report.Results = append(report.Results, r)
@@ -63,7 +77,7 @@ func Run(t *testing.T, h Harness) *Report {
 	return report
 }
 
-func choiceFromEnv(t *testing.T) (Choice, error) {
+func choiceFromEnv(t *testing.T, h *Harness) (Choice, error) {
 	c := Choice{Bubble: t, Seed: rand.Uint64N(1_000_000_000) + 1}
 	if s := os.Getenv(envSeed); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
@@ -74,7 +88,7 @@ func choiceFromEnv(t *testing.T) (Choice, error) {
 	}
 	for _, l := range strings.FieldsFunc(os.Getenv(envLevels), func(r rune) bool { return r == ',' }) {
 		level := Level(strings.TrimSpace(l))
-		if !slices.Contains([]Level{Core, Options, Faults}, level) {
+		if !slices.Contains([]Level{Core, Options, Faults, Inspect}, level) {
 			return c, fmt.Errorf("airlock: conformance: %s: no level %q", envLevels, level)
 		}
 		c.Levels = append(c.Levels, level)
@@ -82,19 +96,21 @@ func choiceFromEnv(t *testing.T) (Choice, error) {
 	if s := os.Getenv(envEffort); s != "" {
 		effort, err := strconv.Atoi(s)
 		if err != nil || effort < 1 {
-			return c, fmt.Errorf("airlock: conformance: %s: %q is not a number from 1", envEffort, s)
+			return c, fmt.Errorf("airlock: conformance: %s: %q, want a number of at least 1", envEffort, s)
 		}
 		c.Effort = effort
 	}
-	if a, ok := any(t).(interface{ ArtifactDir() string }); ok { // Go 1.26
+	if dir := os.Getenv(envReport); dir != "" {
+		c.Dir = filepath.Join(dir, h.fileName()+"-histories")
+	} else if a, ok := any(t).(interface{ ArtifactDir() string }); ok { // Go 1.26
 		c.Dir = a.ArtifactDir()
 	}
 	return c, nil
 }
 
-// resultsFor returns the function that finds the result of a part. Most of a
-// check is waiting, so all of them run side by side, more than -parallel would
-// let; unless only some were asked for by name, or time costs nothing.
+// resultsFor returns the function that returns the result of a part. Checks mostly
+// wait, so 16 run in parallel, also if -parallel is less. If -run chooses among the
+// checks, or in a bubble, each runs when its result is asked for.
 func resultsFor(t *testing.T, h *Harness, c Choice) func(*testing.T, part) Result {
 	parts := chosen(h, c)
 	if h.InBubble || h.Serial || someOnly() {
@@ -139,7 +155,7 @@ func resultsFor(t *testing.T, h *Harness, c Choice) func(*testing.T, part) Resul
 				return <-got[i]
 			}
 		}
-		return Result{ID: p.check.id, Case: p.caseOf, Verdict: Error, Reason: "not among the chosen"}
+		return Result{ID: p.check.id, Case: p.caseOf, Verdict: Error, Reason: "the check was not chosen"}
 	}
 }
 
@@ -188,7 +204,7 @@ func present(t *testing.T, r *Result) {
 	}
 }
 
-// repeat is the line to type for running a check once more.
+// repeat returns the command line that runs a check again.
 func (r *Result) repeat(pattern string) string {
 	line := fmt.Sprintf("%s=%d go test -run '%s'", envSeed, r.Seed, pattern)
 	if r.effort > 1 {
@@ -197,7 +213,7 @@ func (r *Result) repeat(pattern string) string {
 	return line
 }
 
-// exactly makes a -run pattern that matches one test alone.
+// exactly returns a -run pattern that matches only this test.
 func exactly(name string) string {
 	parts := strings.Split(name, "/")
 	for i := range parts {

@@ -6,29 +6,30 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// leakCheck is the check that turns red when a bubble finds goroutines that
-// were left behind.
+// leakCheck is the check for goroutines that are left behind.
 const leakCheck = "L12"
 
-// table is the whole suite. IDs are stable for ever; texts are free.
+// table returns the whole suite. IDs never change their meaning. Texts may change.
 func table() []check {
 	return slices.Concat(
 		contractChecks, fidelityChecks, batchChecks, cutChecks,
 		optionChecks, attemptChecks, timeChecks, uniqueChecks,
-		errorChecks, lifecycleChecks, shutdownChecks, outageChecks, replyChecks, flappingChecks, ackChecks, faultChecks, identityChecks, nativeChecks, traceChecks,
+		errorChecks, lifecycleChecks, shutdownChecks, outageChecks, replyChecks, flappingChecks, ackChecks, faultChecks, identityChecks, nativeChecks, traceChecks, questionChecks, claimChecks, meaningChecks, parkedChecks, crashChecks, windowChecks, nativeNameChecks, staleChecks, sizeChecks, ownOptionChecks, stoppingChecks, extremeChecks, surviveChecks, wearChecks,
+		viewChecks, controlChecks,
+		modelChecks, endChecks, lifeChecks, contextChecks,
 	)
 }
 
-// Info describes one check, for lists and documents.
+// Info describes a check, for lists and documents.
 type Info struct {
 	ID    string
 	Level Level
 	Title string
 	Why   string
-	Cases []string // its parts, mostly options; none if it is one
+	Cases []string // its parts, mostly options; nil if there is only one
 }
 
-// Checks lists all checks.
+// Checks returns all checks, sorted by ID.
 func Checks() []Info {
 	var list []Info
 	for _, c := range table() {
@@ -43,7 +44,7 @@ func Checks() []Info {
 	return list
 }
 
-// optionCases are the names of all portable options, as cases of a check.
+// optionCases returns the names of all portable options, for the cases of a check.
 func optionCases() []string {
 	var names []string
 	for _, o := range core.PortableOptions() {

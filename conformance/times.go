@@ -9,11 +9,11 @@ import (
 
 var timeChecks = []check{
 	{id: "P08", level: Options, run: delays, limit: time.Minute,
-		title: "a delayed job starts not before its time, and soon after",
-		why:   "early is wrong, and never is worse"},
+		title: "a delayed job starts soon after its time, and never before it",
+		why:   "a job may depend on its time, and must not be forgotten"},
 	{id: "P09", level: Options, run: moments,
-		title: "At: past means at once, one instant is one in every zone, far is refused or waits",
-		why:   "local times and zero values are how jobs run in the year 1 or never"},
+		title: "a time in the past means immediately, the time zone makes no difference, and a far time waits or is refused",
+		why:   "with local times and zero values, jobs run at the wrong time or never"},
 }
 
 func delays(p *probe) {
@@ -30,7 +30,7 @@ func delays(p *probe) {
 			continue
 		}
 		early, late := s.make(nil, core.Delay(d)), s.make(nil, core.Delay(d))
-		p.sleep(unit / 2) // the delay counts from the making of the intent
+		p.sleep(unit / 2) // a delay begins when the intent is made
 		s.accept(single, early, late)
 		taken := time.Now()
 		for _, j := range []job{early, late} {
@@ -39,7 +39,7 @@ func delays(p *probe) {
 			}
 			at := s.runsOf(j.ref)[0].Began
 			if off := at.Sub(j.in.Options.At); off < -p.h.Skew {
-				p.fail(fmt.Sprintf("a job delayed by %v starts not before its time", d), "%v early", -off)
+				p.fail(fmt.Sprintf("a job delayed by %v does not start before its time", d), "%v early", -off)
 			}
 			if taken.Before(j.in.Options.At) {
 				taken = j.in.Options.At
@@ -78,6 +78,6 @@ func moments(p *probe) {
 	o := s.send(single, far)[0]
 	s.quiet()
 	if n := s.count(far.ref); n > 0 || o.State != core.Accepted && o.State != core.Rejected {
-		p.fail("a job for the next century waits, or is refused", "%v, %d runs", o.State, n)
+		p.fail("a job for the next century waits or is refused", "%v, %d runs", o.State, n)
 	}
 }

@@ -6,15 +6,16 @@ import (
 	"sync"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 var traceChecks = []check{
 	{id: "T02", level: Options, run: traceHeaders,
-		title: "trace headers reach every attempt, and a bad one harms nobody",
-		why:   "a trace that ends at the queue explains nothing"},
+		title: "trace headers reach every attempt, and a malformed one does no harm",
+		why:   "a trace must not end at the queue"},
 	{id: "T03", level: Options, run: middlewareSeesAll,
-		title: "middleware sees every run once, with its end",
-		why:   "metrics that count something else than runs mislead"},
+		title: "middleware sees the beginning and the end of every run once",
+		why:   "otherwise metrics count something else than runs"},
 }
 
 func traceHeaders(p *probe) {
@@ -61,7 +62,7 @@ func middlewareSeesAll(p *probe) {
 	var mu sync.Mutex
 	began, failed, done := map[string]int{}, map[string]int{}, map[string]int{}
 	middleware := func(ctx context.Context, next func(context.Context) error) error {
-		j, _ := core.JobFrom(ctx)
+		j, _ := worker.JobFrom(ctx)
 		mu.Lock()
 		began[j.ID]++
 		mu.Unlock()
@@ -96,7 +97,7 @@ func middlewareSeesAll(p *probe) {
 		}
 		return n
 	}
-	runs := len(s.runsAll()) + len(s.phantoms()) // a phantom is K04's finding
+	runs := len(s.runsAll()) + len(s.phantoms()) // K04 looks for phantoms
 	if total(began) != runs || total(done)+total(failed) != runs {
 		p.fail(fmt.Sprintf("middleware sees %d runs begin and end", runs), "%d began, %d succeeded, %d failed", total(began), total(done), total(failed))
 	}

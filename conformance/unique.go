@@ -7,26 +7,27 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 var uniqueChecks = []check{
 	{id: "P15", level: Options, run: uniqueKey,
-		title: "a second unfinished job of a unique key is a duplicate; other keys are not",
-		why:   "without it a double click is a double order"},
+		title: "a second job with the key of an unfinished one is a duplicate; a job with another key is not",
+		why:   "otherwise a double click is a double order"},
 	{id: "P16", level: Options, run: uniqueRace,
-		title: "fifty callers with one unique key make one job",
-		why:   "check-then-set lets the second through exactly when it matters"},
+		title: "fifty concurrent callers with one unique key make one job",
+		why:   "code that checks first and stores later accepts both of two concurrent callers"},
 	{id: "P17", level: Options, run: uniqueScope,
-		title: "a unique key holds per task and queue, until the job has finished for good or ill",
-		why:   "a key that is never released stops the work for ever, one released too soon doubles it"},
+		title: "a unique key applies per task and queue, until its job has succeeded or failed for good",
+		why:   "a key that is never released blocks the work forever; one that is released too early allows a second job"},
 	{id: "P19", level: Options, run: idWithUnique,
-		title: "ID and unique key each hold beside the other",
-		why:   "backends have one field for both"},
+		title: "an ID and a unique key on the same job are both honoured",
+		why:   "backends often have only one field for both"},
 }
 
-// uniqueSystem opens a system for jobs that must stay unfinished for a while.
-func uniqueSystem(p *probe, handlers ...core.Handler) *subject {
-	s := p.open(Setup{Slots: 8, Queues: []string{"", "left", "right"}}, handlers...)
+// uniqueSystem opens a system with unique keys and slots for jobs that are held.
+func uniqueSystem(p *probe, handlers ...worker.Handler) *subject {
+	s := p.open(Setup{Slots: 8, Queues: []string{"", "left", "right", "left-right"}}, handlers...)
 	s.need(core.OptionUnique)
 	if s.sys.Inline {
 		p.notApplicable("a job has finished before a second can be sent")
@@ -34,11 +35,13 @@ func uniqueSystem(p *probe, handlers ...core.Handler) *subject {
 	return s
 }
 
-// hold is a handler that runs until the channel is closed or the check is over.
+// hold returns a handler that runs until the channel is closed, its context ends, or
+// the check is over.
 func (p *probe) hold(open <-chan struct{}) handler {
 	return func(r *run) error {
 		select {
 		case <-open:
+		case <-p.released:
 		case <-r.ctx.Done():
 			return r.ctx.Err()
 		case <-p.decided:
@@ -70,7 +73,7 @@ func uniqueKey(p *probe) {
 	if n := s.count(second.ref); n > 0 {
 		p.fail("a duplicate never runs", "%d runs", n)
 	}
-	s.apart("a key", core.Unique)
+	s.apart("a key", longestKey, core.Unique)
 	s.gluedKeys()
 }
 
@@ -106,7 +109,7 @@ func uniqueRace(p *probe) {
 
 func uniqueScope(p *probe) {
 	otherTask := core.NewTask("conformance.unique", func(context.Context, string) error { return nil })
-	s := uniqueSystem(p, otherTask.Handler())
+	s := uniqueSystem(p, worker.Handle(otherTask, otherTask.Func()))
 	open := make(chan struct{})
 	key := func(k string) core.Option { return core.Unique(k) }
 	s.wantState("the first of a key", core.Accepted, s.make(p.hold(open), key("scope")))
@@ -120,17 +123,17 @@ func uniqueScope(p *probe) {
 	}
 	close(open)
 
-	// Released by success.
+	// Success releases the key.
 	done := s.make(nil, key("done"))
 	s.accept(single, done)
 	s.awaitEnd(done, 1, p.patience())
 	s.becomesFree("after success", "done")
-	// Released by failure for good.
-	dead := s.make(func(*run) error { return core.Permanent(errOnPurpose) }, key("dead"))
+	// So does failing for good.
+	dead := s.make(func(*run) error { return worker.Permanent(errOnPurpose) }, key("dead"))
 	s.accept(single, dead)
 	s.awaitEnd(dead, 1, p.patience())
 	s.becomesFree("after a permanent failure", "dead")
-	// Held while it waits to run, and between attempts.
+	// A job keeps it while it waits to run, and between attempts.
 	if s.honours(core.OptionDelay) {
 		s.accept(single, s.make(nil, key("delayed"), core.Delay(time.Hour)))
 		s.wantState("the second of a delayed one", core.Duplicate, s.make(nil, key("delayed")))
@@ -144,8 +147,8 @@ func uniqueScope(p *probe) {
 	}
 }
 
-// becomesFree waits until a key can be used again: the worker may need a moment
-// between the handler's end and the release.
+// becomesFree waits until a key can be used again, since a worker may need a moment
+// after the handler has returned.
 func (s *subject) becomesFree(when, key string) {
 	step := max(s.p.patience()/50, 1)
 	for waited := time.Duration(0); ; waited += step {
@@ -163,21 +166,21 @@ func (s *subject) becomesFree(when, key string) {
 func idWithUnique(p *probe) {
 	s := uniqueSystem(p)
 	s.need(core.OptionID)
-	if s.caps.IDWindow.Kind == core.NoWindow {
+	if s.caps.IDWindow.Kind == "" {
 		p.notApplicable("IDs are not remembered")
 	}
 	open := make(chan struct{})
 	id := func(n int) core.Option { return core.ID(fmt.Sprintf("%s-%d", s.setup.Namespace, n)) }
 	first := s.make(p.hold(open), id(1), core.Unique("k1"))
 	if s.refusesTogether(first) {
-		p.refused("unique beside an ID")
+		p.refused("unique together with an ID")
 	}
 	s.wantState("the first", core.Accepted, first)
 	s.wantState("same ID, same key", core.Duplicate, s.make(nil, id(1), core.Unique("k1")))
 	s.wantState("same ID, other key", core.Duplicate, s.make(nil, id(1), core.Unique("k2")))
 	s.wantState("other ID, same key", core.Duplicate, s.make(nil, id(2), core.Unique("k1")))
 	s.wantState("other ID, other key", core.Accepted, s.make(nil, id(3), core.Unique("k3")))
-	s.wantState("the ID alone", core.Duplicate, s.make(nil, id(1)))
+	s.wantState("only the ID", core.Duplicate, s.make(nil, id(1)))
 	close(open)
 	s.quiet()
 	if t := tally(p.hist.all()); t.Ran != 3 {

@@ -48,7 +48,7 @@ func Example() {
 	proxy.LoseReplies()
 	_, _ = client.Write([]byte("ping"))
 	_ = proxy.WaitFor(context.Background(), func(s faultproxy.Stats) bool { return s.LostReplyBytes == 4 })
-	proxy.Reset() // spares the wait for a timeout
+	proxy.Reset() // otherwise the client waits for its timeout
 	_, err = io.ReadFull(client, reply)
 	fmt.Println("failed:", err != nil)
 	fmt.Println("request bytes passed:", proxy.Stats().RequestBytes)

@@ -70,7 +70,7 @@ func (p *Proxy) set(change func(*faults)) {
 // A parcel is what becomes of one read: the bytes to write, when, and how.
 type parcel struct {
 	data  []byte
-	due   time.Time // zero: at once
+	due   time.Time // zero: immediately
 	slice int       // zero or less: whole
 	cut   bool      // reset the connection after data
 }
@@ -80,7 +80,7 @@ func (p *Proxy) pass(l *link, dir direction, data []byte) parcel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := &p.faults
-	// After a hole nothing may pass, not even when the fault is over.
+	// After lost bytes nothing may pass any more, even if the fault is over.
 	if f.lose[dir] || l.lost[dir] {
 		l.lost[dir] = true
 		p.countLost(dir, len(data))

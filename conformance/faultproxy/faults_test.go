@@ -36,7 +36,7 @@ func TestEndOfRequestsReachesTheServerAndRepliesStillCome(t *testing.T) {
 	}
 	waitFor(t, proxy, func(s faultproxy.Stats) bool { return s.Open == 0 })
 	if stats := proxy.Stats(); stats.Cut != 0 {
-		t.Errorf("a connection that ended by itself counts as cut: %+v", stats)
+		t.Errorf("a connection that its client closed counts as cut: %+v", stats)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestLoseRepliesLetsTheRequestThrough(t *testing.T) {
 	if err := proxy.Heal(); err != nil {
 		t.Fatal(err)
 	}
-	wantBroken(t, conn) // its stream has a hole
+	wantBroken(t, conn) // bytes of its stream are lost
 	echo(t, dial(t, proxy), "again")
 }
 
@@ -89,7 +89,7 @@ func TestLoseRepliesAfterLosesTheLastReplyOfMany(t *testing.T) {
 	}
 
 	proxy.LoseRepliesAfter(100)
-	if err := proxy.Heal(); err != nil { // calls off what has not begun
+	if err := proxy.Heal(); err != nil { // ends a fault that has not happened yet
 		t.Fatal(err)
 	}
 	echo(t, dial(t, proxy), "five")
@@ -142,7 +142,7 @@ func TestCutAfterPassesExactlyThatMany(t *testing.T) {
 	}{
 		{"in the middle", 3, 3},
 		{"at the end", 10, 10},
-		{"at once", 0, 0},
+		{"immediately", 0, 0},
 		{"negative", -1, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

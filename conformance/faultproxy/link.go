@@ -182,7 +182,7 @@ func (l *link) wait(due time.Time) bool {
 	}
 }
 
-// deliver counts before it writes, so that who has received a byte finds it counted.
+// deliver counts before it writes, so that a byte that was received is counted.
 func (l *link) deliver(dir direction, dst *net.TCPConn, out parcel) error {
 	piece := len(out.data)
 	sliced := out.slice > 0
@@ -199,7 +199,7 @@ func (l *link) deliver(dir direction, dst *net.TCPConn, out parcel) error {
 		}
 		data = data[n:]
 		if sliced {
-			runtime.Gosched() // lets the reader see this piece alone
+			runtime.Gosched() // gives the reader time to read only this piece
 		}
 	}
 	return nil

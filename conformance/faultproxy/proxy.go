@@ -6,9 +6,9 @@
 //	Down              connections are refused, and those that are open are reset
 //	Reset             those that are open are reset, once
 //	CutAfter          the next n request bytes pass, then their connection is reset, once
-//	LoseReplies       requests pass, replies vanish: the server applied what the client believes failed
+//	LoseReplies       requests pass, replies vanish: the server has done what the client believes to have failed
 //	LoseRepliesAfter  the same, from the reply to the n-th request byte on
-//	LoseRequests      requests vanish: the client waits for what never happened
+//	LoseRequests      requests vanish, and the client waits for a reply
 //	Delay             every byte is late
 //	Slice             bytes arrive in small pieces
 //
@@ -17,13 +17,13 @@
 //
 // # Witness
 //
-// A test of a fault proves nothing when the fault hit something else, such as a handshake. So do the same operation once
-// before (clients prepare on first use), and look at [Proxy.Stats] after: it counts what each fault really did.
+// A test proves nothing if its fault hits something else, such as a handshake. So do the same operation once before (clients
+// prepare on first use), and look at [Proxy.Stats] afterwards: it counts what each fault has done.
 //
 // # Traps
 //
-// Some clients go round a proxy: cluster clients and NATS learn the servers' own addresses from the servers. Others hide a
-// fault: they retry by themselves or buffer while the connection is down.
+// Some clients bypass a proxy: cluster clients and NATS learn the servers' addresses from the servers. Others hide a fault:
+// they retry, or buffer while the connection is down.
 //
 // # Goroutines
 //
@@ -93,7 +93,7 @@ func (p *Proxy) Down() {
 	p.down()
 }
 
-// Up undoes Down: the proxy listens again at the same address. It does nothing when the proxy is up.
+// Up undoes Down: the proxy listens again at the same address. It does nothing if the proxy is up.
 //
 // It returns an error wrapping [net.ErrClosed] after Close, and the listener's where the port was taken meanwhile, which
 // cannot happen on Linux.
@@ -103,11 +103,11 @@ func (p *Proxy) Up() error {
 	return p.up()
 }
 
-// Reset resets the connections open now, at both ends, and waits until they are gone. New ones are welcome.
+// Reset resets the connections open now, at both ends, and waits until they are gone. New ones are accepted.
 func (p *Proxy) Reset() { p.reset(func(*link) bool { return true }) }
 
 // Heal ends every fault and brings the proxy up. Connections that lost bytes are reset, since what follows a hole in a
-// stream would be read as something else. Errors are those of Up.
+// stream would be misread. Errors are those of Up.
 func (p *Proxy) Heal() error {
 	p.op.Lock()
 	defer p.op.Unlock()
@@ -163,7 +163,7 @@ func (p *Proxy) down() {
 	p.Reset()
 }
 
-// acceptPause is how long the proxy lets be when it cannot accept, as when it has no file descriptors left.
+// acceptPause is how long the proxy waits after a failed accept, for example without free file descriptors.
 const acceptPause = 5 * time.Millisecond
 
 func (p *Proxy) accept(listener net.Listener) {

@@ -177,7 +177,7 @@ func TestCloseIsIdempotentAndFinal(t *testing.T) {
 	proxy.Reset()
 }
 
-// It runs alone, since it looks at the goroutines of the whole process.
+// It is not parallel, since it looks at the goroutines of the whole process.
 func TestNothingIsLeftAfterCloseUnderFire(t *testing.T) {
 	server, proxy := setup(t)
 	const clients = 8
@@ -213,7 +213,7 @@ func TestNothingIsLeftAfterCloseUnderFire(t *testing.T) {
 			}
 		})
 	}
-	// Some round trips must get through in between, or nothing was under fire.
+	// Some round trips must succeed in between, otherwise the test shows nothing.
 	waitFor(t, proxy, func(s faultproxy.Stats) bool { return s.Connections > 20 && s.ReplyBytes > 100 })
 	close(done)
 	users.Wait()
@@ -234,7 +234,7 @@ func TestNothingIsLeftAfterCloseUnderFire(t *testing.T) {
 	}
 }
 
-// roundTrip may fail in any way: it is under fire.
+// roundTrip may fail in any way, since the proxy breaks connections.
 func roundTrip(addr string) {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {

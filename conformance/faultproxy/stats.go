@@ -7,7 +7,7 @@ import (
 )
 
 // Stats counts what a proxy has done since New. Bytes and connections are counted before their effect can be seen from
-// outside: who has received a byte, or an error, finds its cause counted.
+// outside: when a byte or an error has been received, its cause is counted.
 type Stats struct {
 	Connections int64 // connections carried: accepted and joined to one to the target
 	Open        int64 // those of them that have not ended
@@ -32,7 +32,7 @@ func (p *Proxy) Stats() Stats {
 }
 
 // WaitFor waits until cond holds for the counters, so that a test waits for the fault itself and not for a while. It calls
-// cond at once and after changes, one call at a time.
+// cond immediately and after changes, one call at a time.
 //
 // It returns the context's cause when that is over first, and an error wrapping [net.ErrClosed] when the proxy is closed and
 // cond does not hold.

@@ -137,7 +137,7 @@ func waitFor(t *testing.T, proxy *faultproxy.Proxy, cond func(faultproxy.Stats) 
 	}
 }
 
-// wantBroken demands that the connection ends with an error or an early end, not with bytes and not by the test's patience.
+// wantBroken demands that the connection ends with an error or an early end of the stream, in time.
 func wantBroken(t *testing.T, conn net.Conn) {
 	t.Helper()
 	n, err := conn.Read(make([]byte, 1))

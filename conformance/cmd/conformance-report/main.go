@@ -1,14 +1,14 @@
-// Conformance-report reads what a run of the conformance suite has left.
+// Conformance-report reads the reports and histories of the conformance suite.
 //
 //	go run github.com/goairlock/airlock/conformance/cmd/conformance-report [-all] FILE...
 //
-// A file that ends in .json is a report: it is held against the suite and
-// summed up, with every check that did not pass, or with all of them. A file
-// that ends in .jsonl is the history of a check: it is judged again, by the code
-// that judged it first.
+// A file that ends in .json is a report. The command checks it against the suite and
+// prints a summary, with every check that did not pass, or with -all every check. A
+// file that ends in .jsonl is the history of a check. The command judges it again,
+// with the code of the suite.
 //
-// The exit code is 0 if all is well, 1 if a check failed or a history does not
-// balance, 2 if something was not decided, and 3 if a file cannot be used.
+// The exit code is 0 for success, 1 if a check failed or a history breaks a rule, 2 if
+// something was not run or inconclusive, and 3 if a file cannot be used.
 package main
 
 import (
@@ -45,7 +45,7 @@ func main() {
 	os.Exit(worst)
 }
 
-// worse is the exit code that says more: 3, then 1, then 2.
+// worse returns the exit code that matters more: 3, then 1, then 2.
 func worse(a, b int) int {
 	rank := map[int]int{0: 0, 2: 1, 1: 2, 3: 3}
 	if rank[b] > rank[a] {
@@ -81,7 +81,7 @@ func showReport(w io.Writer, r io.Reader, all bool) (int, error) {
 	}
 	s, e := report.Subject, report.Env
 	fmt.Fprintf(w, "%s %s, %s, %s %s/%s, seed %d\n", s.Name, s.Module, s.Backend, e.Go, e.OS, e.Arch, e.Seed)
-	for _, level := range []conformance.Level{conformance.Core, conformance.Options, conformance.Faults} {
+	for _, level := range []conformance.Level{conformance.Core, conformance.Options, conformance.Faults, conformance.Inspect} {
 		if o, ok := report.Summary[level]; ok {
 			fmt.Fprintf(w, "%-8s %s\n", level, o)
 		}
@@ -109,7 +109,7 @@ func showHistory(w io.Writer, r io.Reader) (int, error) {
 		return 0, err
 	}
 	fmt.Fprintf(w, "%+v\n", t)
-	if t.Lost > 0 || t.Phantom > 0 || t.StoredTwice > 0 {
+	if t.Lost+t.Phantom+t.StoredTwice+t.Overlapped+t.Contradicted > 0 {
 		return 1, nil
 	}
 	return 0, nil
