@@ -3,6 +3,9 @@ package asynqexec_test
 import (
 	"context"
 	"log"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -11,13 +14,14 @@ import (
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/worker"
 )
 
 // SendReceipt is declared where the domain is, without a queue or a handler.
 var SendReceipt = core.DeclareTask[string]("email.receipt", core.MaxAttempts(5))
 
-// A producer: the client does not retry by itself, so that what is surely not sent
-// is told apart from what may be stored, and compose.WithRetry does it in its place.
+// A producer. The client does not retry, so an error says whether a job may be
+// stored. compose.WithRetry retries in its place.
 func Example() {
 	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379", MaxRetries: -1})
 	defer rdb.Close()
@@ -40,16 +44,39 @@ func Example() {
 	}
 }
 
-// A server of asynq's own, with handlers of a registry beside native ones.
-func ExampleMiddleware() {
-	reg, err := core.NewRegistry(core.Handle(SendReceipt, func(ctx context.Context, order string) error {
+// A worker process. It works until it gets a signal, and then drains.
+func ExampleWorker() {
+	reg, err := worker.NewRegistry(worker.Handle(SendReceipt, func(ctx context.Context, order string) error {
 		return nil
 	}))
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg := asynq.Config{Concurrency: 10, Queues: asynqexec.Lanes(map[string]int{"mail": 2, "default": 1})}
-	if err := asynqexec.Configure(&cfg); err != nil {
+	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	defer rdb.Close()
+	w, err := asynqexec.NewWorker(rdb, reg, &asynqexec.WorkerOptions{
+		Weights: map[string]int{"mail": 2, "default": 1}, Lanes: true, Concurrency: 20,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := w.Run(ctx); err != nil {
+		log.Print(err) // handlers ignored the end of their contexts
+	}
+}
+
+// A server of your own, with handlers of a registry next to native ones.
+func ExampleMiddleware() {
+	reg, err := worker.NewRegistry(worker.Handle(SendReceipt, func(ctx context.Context, order string) error {
+		return nil
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := asynq.Config{Concurrency: 10}
+	if err := asynqexec.ConfigureServer(&cfg, &asynqexec.WorkerOptions{Queues: []string{"mail", "default"}}); err != nil {
 		log.Fatal(err)
 	}
 	native := asynq.NewServeMux()

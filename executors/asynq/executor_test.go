@@ -41,15 +41,20 @@ func TestBadInputIsInvalid(t *testing.T) {
 	defer good.Close()
 	var none context.Context
 	for name, bad := range map[string]func() error{
-		"nil client":                          func() error { _, err := asynqexec.New(nil, nil); return err },
-		"typed nil client":                    func() error { _, err := asynqexec.New((*redis.Client)(nil), nil); return err },
-		"typed nil cluster":                   func() error { _, err := asynqexec.New((*redis.ClusterClient)(nil), nil); return err },
-		"an endless window":                   func() error { _, err := asynqexec.New(good, &asynqexec.Options{IDWindow: 1<<63 - 1}); return err },
-		"nil config":                          func() error { return asynqexec.Configure(nil) },
-		"nil context":                         func() error { return setup(t, nil).Execute(none, intent(t)) },
-		"nil context, asked about the server": func() error { return setup(t, nil).CheckServer(none) },
-		"zero intent":                         func() error { return setup(t, nil).Execute(t.Context(), core.Intent{}) },
-		"nil native option":                   func() error { return setup(t, nil).Execute(t.Context(), intent(t, asynqexec.Native(nil))) },
+		"nil client":                           func() error { _, err := asynqexec.New(nil, nil); return err },
+		"typed nil client":                     func() error { _, err := asynqexec.New((*redis.Client)(nil), nil); return err },
+		"typed nil cluster":                    func() error { _, err := asynqexec.New((*redis.ClusterClient)(nil), nil); return err },
+		"typed nil ring":                       func() error { _, err := asynqexec.New((*redis.Ring)(nil), nil); return err },
+		"nil executor":                         func() error { return (*asynqexec.Executor)(nil).Execute(t.Context(), intent(t)) },
+		"zero executor":                        func() error { return new(asynqexec.Executor).Execute(t.Context(), intent(t)) },
+		"zero executor, asked":                 func() error { return core.Executor(new(asynqexec.Executor).Execute).Check(t.Context()) },
+		"nil executor, asked about the server": func() error { return (*asynqexec.Executor)(nil).CheckServer(t.Context()) },
+		"an endless window":                    func() error { _, err := asynqexec.New(good, &asynqexec.Options{IDWindow: 1<<63 - 1}); return err },
+		"nil config":                           func() error { return asynqexec.ConfigureServer(nil, nil) },
+		"nil context":                          func() error { return setup(t, nil).Execute(none, intent(t)) },
+		"nil context, asked about the server":  func() error { return setup(t, nil).CheckServer(none) },
+		"zero intent":                          func() error { return setup(t, nil).Execute(t.Context(), core.Intent{}) },
+		"nil native option":                    func() error { return setup(t, nil).Execute(t.Context(), intent(t, asynqexec.Native(nil))) },
 		"negative retention": func() error {
 			return setup(t, nil).Execute(t.Context(), intent(t, asynqexec.Native(asynq.Retention(-1))))
 		},
@@ -85,7 +90,7 @@ func TestWhatHasAPortableFormOrLosesSomethingIsRefused(t *testing.T) {
 	}
 }
 
-// strangeOption is of a type that asynq ignores without a word.
+// strangeOption is of a type that asynq ignores silently.
 type strangeOption struct{}
 
 func (strangeOption) String() string         { return "strange" }
@@ -95,18 +100,18 @@ func (strangeOption) Value() any             { return time.Second }
 func TestCapabilitiesFollowTheOptions(t *testing.T) {
 	t.Parallel()
 	caps := setup(t, nil).Capabilities()
-	if w := caps.IDWindow; w.Kind != core.StoredWindow || w.For != 5*time.Minute {
+	if w := caps.IDWindow; w.Kind != core.WindowStored || w.For != 5*time.Minute || !w.PerQueue {
 		t.Errorf("window %+v", w)
 	}
-	if w := setup(t, &asynqexec.Options{IDWindow: -1}).Capabilities().IDWindow; w.Kind != core.UnfinishedWindow {
+	if w := setup(t, &asynqexec.Options{IDWindow: -1}).Capabilities().IDWindow; w.Kind != core.WindowUnfinished {
 		t.Errorf("window %+v", w)
 	}
 	lanes := setup(t, &asynqexec.Options{Lanes: true}).Capabilities()
-	if lanes.Check(intent(t, core.Priority(1))) != nil || lanes.PriorityLevels != 3 || lanes.Ranking != core.Weighted {
+	if lanes.Check(intent(t, core.Priority(1))) != nil || lanes.PriorityLevels != 3 || lanes.Ranking != core.RankingWeighted {
 		t.Errorf("lanes: %+v", lanes)
 	}
 	for _, option := range core.PortableOptions() {
-		if claim := lanes.Options[option]; claim.Support == core.Refused {
+		if claim := lanes.Options[option]; claim.Support == core.SupportRefused {
 			t.Errorf("%s is refused", option)
 		}
 	}
@@ -120,52 +125,5 @@ func TestLanesKeepTheQueuesWeights(t *testing.T) {
 	}
 	if got := asynqexec.Lanes(nil); got["default"] != 3 || len(got) != 3 {
 		t.Errorf("%v", got)
-	}
-}
-
-func TestConfigureKeepsWhatWasThere(t *testing.T) {
-	t.Parallel()
-	type key struct{}
-	told := 0
-	cfg := asynq.Config{
-		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 42 * time.Hour },
-		IsFailure:      func(err error) bool { return !errors.Is(err, context.Canceled) },
-		BaseContext:    func() context.Context { return context.WithValue(context.Background(), key{}, "mine") },
-		ErrorHandler:   asynq.ErrorHandlerFunc(func(context.Context, *asynq.Task, error) { told++ }),
-	}
-	if err := asynqexec.Configure(&cfg); err != nil {
-		t.Fatal(err)
-	}
-	native := asynq.NewTask("native", nil)
-	if d := cfg.RetryDelayFunc(0, errors.New("x"), native); d != 42*time.Hour {
-		t.Errorf("a native job waits %v", d)
-	}
-	if cfg.IsFailure(context.Canceled) || !cfg.IsFailure(errors.New("x")) {
-		t.Error("IsFailure has forgotten the one that was there")
-	}
-	if cfg.BaseContext().Value(key{}) != "mine" {
-		t.Error("BaseContext has forgotten the one that was there")
-	}
-	reg, err := core.NewRegistry(core.Handle(core.DeclareTask[string]("test.work"), func(context.Context, string) error {
-		return core.Snooze(time.Hour)
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	snoozed := asynqexec.Handler(reg).ProcessTask(t.Context(), asynq.NewTask("test.work", []byte(`"a"`)))
-	cfg.ErrorHandler.HandleError(t.Context(), native, snoozed)
-	cfg.ErrorHandler.HandleError(t.Context(), native, errors.New("x"))
-	if cfg.IsFailure(snoozed) || told != 1 {
-		t.Errorf("a snooze is a failure, or was told: %d", told)
-	}
-	if d := cfg.RetryDelayFunc(0, snoozed, native); d < time.Hour || d > time.Hour+time.Second {
-		t.Errorf("a snooze of an hour waits %v", d)
-	}
-	// A time-out or an expired lease brings no verdict of ours, only the task.
-	task := asynq.NewTaskWithHeaders("test.work", nil, map[string]string{
-		"Airlock-Envelope": string(core.Envelope{Backoff: core.Exponential(10*time.Second, time.Hour)}.Encode()),
-	})
-	if d := cfg.RetryDelayFunc(2, asynq.ErrLeaseExpired, task); d < 40*time.Second || d > 41*time.Second {
-		t.Errorf("the third attempt's backoff is %v", d)
 	}
 }

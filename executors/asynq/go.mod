@@ -6,6 +6,7 @@ require (
 	github.com/goairlock/airlock v0.1.0
 	github.com/hibiken/asynq v0.26.0
 	github.com/redis/go-redis/v9 v9.14.1
+	google.golang.org/protobuf v1.36.10
 )
 
 require (
@@ -16,7 +17,6 @@ require (
 	github.com/spf13/cast v1.10.0 // indirect
 	golang.org/x/sys v0.37.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
 )
 
 replace github.com/goairlock/airlock => ../..

@@ -5,51 +5,43 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
 const (
-	defaultQueue   = "default"
 	envelopeHeader = "Airlock-Envelope"
-	mostOptions    = 8 // of a task, at the most one of each kind
+	maxOptions     = 8 // of a task: at most one of each kind
 )
 
-// noTimeout stands for none: asynq puts 30 minutes in the place of 0.
+// noTimeout means none: asynq puts 30 minutes in the place of 0. A real limit of
+// asynq's would take the job away while its handler runs.
 var noTimeout = asynq.Timeout(longest)
 
-// order is one intent as asynq takes it.
-type order struct {
+// enqueueParams is one intent in asynq's form.
+type enqueueParams struct {
 	task  *asynq.Task
 	queue string // the lane
 	guard *guard // nil if asynq's own script is enough
 }
 
-// order maps an intent. The task's options go into buf: asynq is done with them
-// when the enqueuing call returns.
-func (e *Executor) order(in *core.Intent, buf []asynq.Option, now time.Time) order {
+// toNative maps an intent. The task's options go into buf: asynq is done with
+// them when the enqueuing call returns.
+func (e *Executor) toNative(in *core.Intent, buf []asynq.Option, now time.Time) enqueueParams {
 	o := &in.Options
-	queue := o.Queue
-	if queue == "" {
-		queue = defaultQueue
-	}
+	queue := e.names.Native(o.Queue)
 	lane := laneOf(queue, o.Priority)
 
-	opts := append(buf[:0], asynq.Queue(lane), asynq.TaskID(in.ID))
-	if o.MaxAttempts > 0 {
-		opts = append(opts, asynq.MaxRetry(o.MaxAttempts-1))
-	}
-	if o.Timeout > 0 {
-		opts = append(opts, asynq.Timeout(wholeSeconds(o.Timeout)))
-	} else {
-		opts = append(opts, noTimeout)
-	}
+	// asynq archives every job that does not succeed in its last retry, also one that
+	// is snoozed. So it gets one retry more than the envelope allows.
+	opts := append(buf[:0], asynq.Queue(lane), asynq.TaskID(in.ID), noTimeout, asynq.MaxRetry(maxAttemptsOf(in)))
 	if o.At.After(now) {
-		opts = append(opts, asynq.ProcessAt(nextSecond(o.At)))
+		opts = append(opts, asynq.ProcessAt(adapter.RoundUpTime(o.At, time.Second)))
 	}
 	keep := e.window
 	if in.Has(core.OptionNative) {
 		n := nativeOf(in)
-		if d := wholeSeconds(n.retention); d > e.retention {
+		if d := adapter.RoundUp(n.retention, time.Second); d > e.retention {
 			keep = asynq.Retention(d)
 		}
 		if n.group != "" {
@@ -59,49 +51,43 @@ func (e *Executor) order(in *core.Intent, buf []asynq.Option, now time.Time) ord
 	if keep != nil {
 		opts = append(opts, keep)
 	}
-	return order{
+	return enqueueParams{
 		task:  asynq.NewTaskWithHeaders(in.Task, in.Payload(), headersOf(in), opts...),
 		queue: lane,
 		guard: e.guard(in, queue, lane),
 	}
 }
 
-// headersOf are the intent's headers and, if there is something that asynq has no
-// field for, the envelope.
-func headersOf(in *core.Intent) map[string]string {
-	o := &in.Options
-	envelope := core.Envelope{Backoff: o.Backoff, Deadline: o.Deadline}
-	if o.Timeout%time.Second != 0 {
-		envelope.Timeout = o.Timeout
+func maxAttemptsOf(in *core.Intent) int {
+	if n := in.Options.MaxAttempts; n > 0 {
+		return n
 	}
-	own := !envelope.Backoff.IsZero() || !envelope.Deadline.IsZero() || envelope.Timeout != 0
-	given := in.Headers()
-	if !own && given.Len() == 0 {
-		return nil
+	return core.DefaultMaxAttempts
+}
+
+// headersOf returns the intent's headers and the envelope. asynq copies the map.
+func headersOf(in *core.Intent) map[string]string {
+	o, given := &in.Options, in.Headers()
+	plain := o.MaxAttempts == 0 && o.Timeout == 0 && o.Backoff.IsZero() && o.Deadline.IsZero() && o.Unique == ""
+	if plain && given.Len() == 0 {
+		return plainHeaders
 	}
 	headers := make(map[string]string, given.Len()+1)
 	for k, v := range given.All() {
 		headers[k] = v
 	}
-	if own {
-		headers[envelopeHeader] = string(envelope.Encode())
+	if plain {
+		headers[envelopeHeader] = plainHeaders[envelopeHeader]
+		return headers
 	}
+	headers[envelopeHeader] = string(adapter.Envelope{
+		MaxAttempts: maxAttemptsOf(in), Backoff: o.Backoff, Timeout: o.Timeout, Deadline: o.Deadline,
+		Unique: o.Unique, // for the inspector: a retry must hold the lock again
+	}.Encode())
 	return headers
 }
 
-// wholeSeconds rounds up, for asynq cuts fractions off: half a second would be
-// none.
-func wholeSeconds(d time.Duration) time.Duration {
-	if rest := d % time.Second; rest > 0 {
-		return d - rest + time.Second
-	}
-	return d
-}
-
-// nextSecond is the first full second that is not before t.
-func nextSecond(t time.Time) time.Time {
-	if t.Nanosecond() == 0 {
-		return t
-	}
-	return t.Add(time.Second - time.Duration(t.Nanosecond()))
+// plainHeaders are those of most intents. Never changed.
+var plainHeaders = map[string]string{
+	envelopeHeader: string(adapter.Envelope{MaxAttempts: core.DefaultMaxAttempts}.Encode()),
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// Native gives an intent options that asynq alone has; every other executor
-// refuses it:
+// Native gives an intent options that only asynq has. Every other executor
+// refuses such an intent. The options are
 //
 //   - asynq.Retention: for how long a completed job is kept, rounded up to the
-//     second. Less than [Options].IDWindow means that.
-//   - asynq.Group: the group in which the job is aggregated with others, by a
-//     server with a GroupAggregator. Not together with Delay or At: asynq v0.26.0
-//     works such a job by itself.
+//     second. The larger one of it and [Options].IDWindow counts.
+//   - asynq.Group: the group in which a worker with a Config.GroupAggregator
+//     aggregates the job with others. Not together with Delay or At: asynq v0.26.0
+//     drops the group of such a job.
 //
-// Any other one is refused at dispatch: use the portable option instead of
-// asynq's Queue, TaskID, MaxRetry, Timeout, Deadline, Unique, ProcessAt and
-// ProcessIn. A nil option, a retention of less than 0 or more than 100 years and
-// an empty group are [core.ErrInvalid] there.
+// Any other option is refused at dispatch: use the portable one instead of asynq's
+// Queue, TaskID, MaxRetry, Timeout, Deadline, Unique, ProcessAt and ProcessIn. A
+// nil option, a retention of less than 0 or more than 100 years and an empty group
+// are [core.ErrInvalid] there.
 func Native(opts ...asynq.Option) core.Option {
 	n := native{}
 	for _, o := range opts {
@@ -30,8 +30,8 @@ func Native(opts ...asynq.Option) core.Option {
 	return core.NativeOption(name, n)
 }
 
-// native is the value of a native option. Options are taken apart when they are
-// made, since asynq ignores those of a type that it does not know.
+// native is the value of a native option. Options are checked when they are made,
+// since asynq ignores those of a type that it does not know.
 type native struct {
 	retention time.Duration
 	group     string
@@ -72,7 +72,7 @@ func nativeOf(in *core.Intent) native {
 		n, ok := v.(native)
 		switch {
 		case !ok:
-			all.refused = "it was not made by asynqexec.Native"
+			all.refused = "not made by asynqexec.Native"
 		case n.refused != "":
 			all.refused = n.refused
 		case n.invalid != "":
@@ -88,12 +88,13 @@ func nativeOf(in *core.Intent) native {
 	return all
 }
 
-// refuseNative is what the claims cannot say.
-func refuseNative(in core.Intent) error {
+// refuseNative returns an error for native options that asynq would ignore or that
+// exclude each other.
+func refuseNative(in *core.Intent) error {
 	if !in.Has(core.OptionNative) {
 		return nil
 	}
-	n := nativeOf(&in)
+	n := nativeOf(in)
 	switch {
 	case n.invalid != "":
 		return invalid("task %s: native option: %s", in.Task, n.invalid)

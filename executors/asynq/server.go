@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -18,19 +19,37 @@ import (
 //     no job has;
 //   - it is older than 6.2, whose commands asynq's scripts and ours need.
 //
-// A server that does not tell its settings passes. Other errors are those of the
-// connection, [core.ErrUnavailable] among them, and the context's.
+// A server that does not say passes, also one whose user may not ask (NOPERM).
+// Other errors are those of the connection, [core.ErrUnavailable] among them, and
+// the context's. What cannot be checked is in the package comment, under Delivery.
 func (e *Executor) CheckServer(ctx context.Context) error {
+	if e == nil || e.guarded == nil {
+		return errZeroExecutor
+	}
 	if ctx == nil {
 		return invalid("CheckServer: nil context")
 	}
 	var found, panicked error
+	var once sync.Once
 	end := make(chan struct{})
 	go func() {
 		defer close(end)
 		defer contain(&panicked)
 		if cluster, ok := e.rdb.(*redis.ClusterClient); ok {
-			found = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return e.checkNode(ctx, node) })
+			var problem error // of a node; another error is that of finding the nodes
+			err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+				err := e.checkNode(ctx, node)
+				if err != nil {
+					once.Do(func() { problem = err })
+				}
+				return err
+			})
+			switch {
+			case problem != nil:
+				found = problem
+			case err != nil:
+				_, found = e.failureOf(ctx, reply{err: err})
+			}
 		} else {
 			found = e.checkNode(ctx, e.rdb)
 		}
@@ -47,8 +66,12 @@ func (e *Executor) CheckServer(ctx context.Context) error {
 // checkNode looks at one server.
 func (e *Executor) checkNode(ctx context.Context, node redis.Cmdable) error {
 	info, err := node.Info(ctx).Result()
+	if redis.HasErrorPrefix(err, "NOPERM") {
+		return nil // INFO is one of the commands of @dangerous
+	}
 	if err != nil {
-		_, err = e.judgeError(ctx, reply{err: err})
+		closeCondemned(ctx, e.rdb, err)
+		_, err = e.failureOf(ctx, reply{err: err})
 		return err
 	}
 	settings := map[string]string{}
@@ -66,8 +89,8 @@ func (e *Executor) checkNode(ctx context.Context, node redis.Cmdable) error {
 	return nil
 }
 
-// olderThan compares the first two numbers of a version. One that has none is
-// not older.
+// olderThan compares the first two numbers of a version. A version without numbers
+// is not older.
 func olderThan(version string, major, minor int) bool {
 	parts := strings.SplitN(version, ".", 3)
 	if len(parts) < 2 {

@@ -10,21 +10,27 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// tellingRedis answers INFO.
-type tellingRedis struct {
+// serverError is an error reply.
+type serverError string
+
+func (e serverError) Error() string { return string(e) }
+func (serverError) RedisError()     {}
+
+// infoRedis answers INFO.
+type infoRedis struct {
 	redis.UniversalClient
 	info string
 	err  error
 }
 
-func (r *tellingRedis) Info(context.Context, ...string) *redis.StringCmd {
+func (r *infoRedis) Info(context.Context, ...string) *redis.StringCmd {
 	return redis.NewStringResult(r.info, r.err)
 }
 
-func TestAServerThatLosesJobsOrIsTooOldIsTold(t *testing.T) {
+func TestAServerThatLosesJobsOrIsTooOldIsReported(t *testing.T) {
 	t.Parallel()
 	for info, want := range map[string]error{
-		"":                           nil, // it tells nothing
+		"":                           nil, // it says nothing
 		"redis_version:7.0.15\r\n":   nil,
 		"redis_version:6.2.0\r\n":    nil,
 		"redis_version:10.0.0\r\n":   nil,
@@ -37,7 +43,7 @@ func TestAServerThatLosesJobsOrIsTooOldIsTold(t *testing.T) {
 		"# Memory\r\nmaxmemory:1000\r\nmaxmemory_policy:allkeys-lru\r\n# Server\r\n": core.ErrInvalid,
 		"maxmemory:1000\r\nmaxmemory_policy:allkeys-random\r\n":                      core.ErrInvalid,
 	} {
-		e, err := New(&tellingRedis{info: info}, nil)
+		e, err := New(&infoRedis{info: info}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,11 +52,22 @@ func TestAServerThatLosesJobsOrIsTooOldIsTold(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken")
-	e, err := New(&tellingRedis{err: broken}, nil)
+	e, err := New(&infoRedis{err: broken}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := e.CheckServer(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("%v, want the connection's own error", err)
+	}
+}
+
+func TestAUserWhoMayNotAskPasses(t *testing.T) {
+	t.Parallel()
+	e, err := New(&infoRedis{err: serverError("NOPERM this user has no permissions to run the 'info' command")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.CheckServer(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

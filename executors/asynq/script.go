@@ -15,9 +15,10 @@ import (
 //	KEYS  the task's keys in the other lanes, then the hash of locks
 //	ARGV  the lock's field, "" for none; the number of other lanes
 //
-// A lock holds the key of a job, and counts only while that job is unfinished, so
-// nobody has to release it. Each call that takes one also drops the finished among
-// a few others, so that the hash stays about as large as there are unfinished jobs.
+// A lock holds the key of a job and counts only while that job is unfinished, so
+// it needs no release. Each call that takes a lock also drops the finished ones
+// among a few others, so that the hash stays about as large as there are unfinished
+// jobs.
 const guardLua = `do
 	local function unfinished(task)
 		local state = redis.call("HGET", task, "state")
@@ -57,7 +58,7 @@ func (e *Executor) guard(in *core.Intent, queue, lane string) *guard {
 	if !e.lanes && in.Options.Unique == "" {
 		return nil
 	}
-	g := &guard{task: taskKey(lane, in.ID), locks: "asynq:{" + queue + "}:airlock:unique"}
+	g := &guard{task: taskKey(lane, in.ID), locks: queueKey(queue, "airlock:unique")}
 	if in.Options.Unique != "" {
 		g.field = in.Task + " " + in.Options.Unique // no task has a space
 	}
@@ -71,8 +72,19 @@ func (e *Executor) guard(in *core.Intent, queue, lane string) *guard {
 	return g
 }
 
-// taskKey is the key under which asynq stores a task.
-func taskKey(queue, id string) string { return "asynq:{" + queue + "}:t:" + id }
+// queueKey returns the key of something that asynq keeps for a queue.
+func queueKey(queue, thing string) string { return "asynq:{" + queue + "}:" + thing }
+
+// taskKey returns the key under which asynq stores a task.
+func taskKey(queue, id string) string { return queueKey(queue, "t:"+id) }
+
+// check makes sure that asynq's keys are what the guard takes them for.
+func (g *guard) check(keys []string) error {
+	if len(keys) == 0 || keys[0] != g.task {
+		return errLibrary
+	}
+	return nil
+}
 
 // extend adds the guard's keys and arguments to those of asynq.
 func (g *guard) extend(keys []string, args []any) ([]string, []any) {
@@ -84,13 +96,13 @@ func (g *guard) extend(keys []string, args []any) ([]string, []any) {
 
 // script is one of asynq's scripts, alone and with the guard in front.
 type script struct {
-	plain, guarded half
+	plain, guarded luaSource
 }
 
-type half struct{ source, sha string }
+type luaSource struct{ source, sha string }
 
 func newScript(source string) *script {
-	return &script{plain: newHalf(source), guarded: newHalf(guardLua + source)}
+	return &script{plain: newLua(source), guarded: newLua(guardLua + source)}
 }
 
-func newHalf(source string) half { return half{source, redis.NewScript(source).Hash()} }
+func newLua(source string) luaSource { return luaSource{source, redis.NewScript(source).Hash()} }
