@@ -3,7 +3,6 @@ package riverexec
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -15,23 +14,20 @@ import (
 // dispatch stores the intents' jobs, in the caller's transaction if there is
 // one. The capabilities have passed them all.
 func (e *Executor[TTx]) dispatch(ctx context.Context, tx *TTx, intents []core.Intent) error {
-	if err := e.checkConfigured(ctx, tx, intents[0].Task); err != nil {
-		return core.Combine(failed(ctx, err, intents))
-	}
 	var out []core.Outcome // made when one is not simply accepted
 	for from := 0; from < len(intents); {
 		to := from + chunk(intents[from:], maxPayload)
-		duplicates, err := e.insert(ctx, tx, intents[from:to])
-		if out == nil && (err != nil || len(duplicates) > 0) {
+		duplicates, failed := e.insert(ctx, tx, intents[from:to])
+		if out == nil && (failed != nil || len(duplicates) > 0) {
 			out = core.OutcomesOf(nil, intents)
 		}
 		for _, i := range duplicates {
 			out[from+i].State = core.Duplicate
 		}
-		if err != nil {
-			copy(out[from:], failed(ctx, err, intents[from:to]))
+		if failed != nil {
+			copy(out[from:], failed)
 			for i := to; i < len(intents); i++ {
-				out[i].State, out[i].Err = core.NotSent, errAfterFailure
+				out[i].State, out[i].Err = core.NotSent, core.ErrEarlierFailed
 			}
 			break
 		}
@@ -40,15 +36,13 @@ func (e *Executor[TTx]) dispatch(ctx context.Context, tx *TTx, intents []core.In
 	return core.Combine(out)
 }
 
-var errAfterFailure = fmt.Errorf("airlock: river: an earlier part of the call failed: %w", core.ErrNotSent)
-
 // chunk returns how many of the intents go into one statement: those whose
 // payloads and headers are at most limit bytes, but at least one.
 func chunk(intents []core.Intent, limit int) int {
-	const besides = 256 // bytes of a job beside its payload and headers, about
+	const overhead = 256 // bytes of a job without its payload and headers, about
 	size := 0
 	for i := range intents {
-		size += len(intents[i].Payload()) + intents[i].Headers().Size() + besides
+		size += len(intents[i].Payload()) + intents[i].Headers().Size() + overhead
 		if size > limit && i > 0 {
 			return i
 		}
@@ -56,8 +50,12 @@ func chunk(intents []core.Intent, limit int) int {
 	return len(intents)
 }
 
-// batch is one call of InsertMany.
+// batch is one insert of several jobs.
 type batch struct {
+	jobs    []*job // one per intent; nil for a repetition of an earlier one
+	params  []river.InsertManyParams
+	fast    bool            // insert with InsertManyFast, which does not report what existed
+	keyed   bool            // a job has a unique key of ours
 	claimed map[string]*job // the unique keys that River computed → the first job that has it
 }
 
@@ -82,24 +80,71 @@ type keyTwiceError struct{ second *job }
 
 func (e *keyTwiceError) Error() string { return "airlock: river: a unique key twice in one call" }
 
-// insert stores one chunk and returns which of its intents are duplicates.
-func (e *Executor[TTx]) insert(ctx context.Context, tx *TTx, intents []core.Intent) (duplicates []int, err error) {
-	b, now := new(batch), time.Now()
-	params := make([]river.InsertManyParams, 0, len(intents))
-	jobs := make([]*job, len(intents)) // nil for one that stands in the chunk already
-	var keys map[string]bool           // those of jobs so far
+// insert stores one chunk and returns which of its intents are duplicates, or else
+// the outcomes of all of them.
+func (e *Executor[TTx]) insert(ctx context.Context, tx *TTx, intents []core.Intent) (duplicates []int, failed []core.Outcome) {
+	b, duplicates, failed := e.newBatch(intents)
+	if failed != nil {
+		return nil, failed
+	}
+	b.fast = b.fast && e.copies(b, tx != nil)
+	var more []int // duplicates that the database or River found
+	insert := func(tx TTx) (err error) {
+		more, err = e.insertInto(ctx, tx, b)
+		return err
+	}
+	at, err := e.inTransaction(ctx, tx, b, insert)
+	if b.fast && b.keyed && at == inserting && sqlState(err) == uniqueViolation && ctx.Err() == nil { // sent before
+		b.fast = false
+		at, err = e.inTransaction(ctx, tx, b, insert)
+	}
+	if err != nil {
+		return nil, e.failed(ctx, tx != nil, at, err, b, intents)
+	}
+	return append(duplicates, more...), nil
+}
+
+const uniqueViolation = "23505"
+
+// The smallest batches with identities that are inserted by COPY. In a transaction of
+// the caller's it takes a savepoint, which is two round trips and a subtransaction.
+const (
+	copyFrom          = 2
+	copyFromSavepoint = 100
+)
+
+// copies reports whether a batch whose answers do not depend on what existed goes by
+// InsertManyFast. On PostgreSQL that is COPY, which fails at a unique key that exists.
+// On SQLite it is an INSERT that skips the row.
+func (e *Executor[TTx]) copies(b *batch, callers bool) bool {
+	switch {
+	case !b.keyed || e.database == sqlite:
+		return true
+	case callers:
+		return len(b.params) >= copyFromSavepoint
+	}
+	return len(b.params) >= copyFrom
+}
+
+func (e *Executor[TTx]) newBatch(intents []core.Intent) (b *batch, duplicates []int, failed []core.Outcome) {
+	now := time.Now()
+	b = &batch{
+		params: make([]river.InsertManyParams, 0, len(intents)),
+		jobs:   make([]*job, len(intents)),
+		fast:   true,
+	}
+	var keys map[string]bool // those of jobs so far
 	if len(intents) > 1 {
 		keys = make(map[string]bool, len(intents))
 	}
-	fast := e.options.NoIdentity
 	for i := range intents {
-		p, err := e.mapped(&intents[i], b, now)
+		p, err := e.toNative(&intents[i], b, now)
 		if err != nil {
-			return nil, err
+			return nil, nil, core.Reject(nil, intents, i, err)
 		}
 		j := p.Args.(*job)
 		if j.key != nil && keys[string(j.key)] {
-			if tells(&intents[i]) {
+			if isDuplicate(&intents[i]) {
 				duplicates = append(duplicates, i)
 			}
 			continue
@@ -107,48 +152,61 @@ func (e *Executor[TTx]) insert(ctx context.Context, tx *TTx, intents []core.Inte
 		if j.key != nil && keys != nil {
 			keys[string(j.key)] = true
 		}
-		fast = fast && j.key == nil && !hasUniqueOpts(p.InsertOpts)
-		jobs[i], params = j, append(params, p)
+		b.fast = b.fast && !isDuplicate(&intents[i]) && !hasUniqueOpts(p.InsertOpts)
+		b.keyed = b.keyed || j.key != nil
+		b.jobs[i], b.params = j, append(b.params, p)
 	}
-	if fast {
-		return nil, e.insertFast(ctx, tx, params)
+	return b, duplicates, nil
+}
+
+// isDuplicate reports whether a job that has the intent's key already makes the intent
+// a Duplicate. A generated ID that exists is the intent itself, sent before.
+func isDuplicate(in *core.Intent) bool { return in.ChosenID() || in.Options.Unique != "" }
+
+// insertInto inserts the batch and returns the indexes of duplicates.
+func (e *Executor[TTx]) insertInto(ctx context.Context, tx TTx, b *batch) (duplicates []int, err error) {
+	if b.fast {
+		if _, err := e.client.InsertManyFastTx(ctx, tx, b.params); err != nil {
+			return nil, err
+		}
+		return nil, e.checkConfigured(b)
 	}
-	results, err := e.insertMany(ctx, tx, params)
+	results, err := e.client.InsertManyTx(ctx, tx, b.params)
 	for {
 		var twice *keyTwiceError
 		if !errors.As(err, &twice) {
 			break
 		}
 		clear(b.claimed)
-		params = without(params, twice.second)
-		for i := range jobs {
-			if jobs[i] == twice.second {
-				jobs[i] = nil
+		b.params = without(b.params, twice.second)
+		for i := range b.jobs {
+			if b.jobs[i] == twice.second {
+				b.jobs[i] = nil
 				duplicates = append(duplicates, i)
 			}
 		}
-		results, err = e.insertMany(ctx, tx, params)
+		results, err = e.client.InsertManyTx(ctx, tx, b.params)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return append(duplicates, skipped(results, jobs)...), nil
+	if err := e.checkConfigured(b); err != nil {
+		return nil, err
+	}
+	return append(duplicates, skipped(results, b.jobs)...), nil
 }
 
-func (e *Executor[TTx]) insertMany(ctx context.Context, tx *TTx, params []river.InsertManyParams) ([]*rivertype.JobInsertResult, error) {
-	if tx != nil {
-		return e.client.InsertManyTx(ctx, *tx, params)
+// checkConfigured returns an error if River has inserted without our hook. The
+// transaction is then rolled back.
+func (e *Executor[TTx]) checkConfigured(b *batch) error {
+	if e.configured.Load() {
+		return nil
 	}
-	return e.client.InsertMany(ctx, params)
-}
-
-func (e *Executor[TTx]) insertFast(ctx context.Context, tx *TTx, params []river.InsertManyParams) (err error) {
-	if tx != nil {
-		_, err = e.client.InsertManyFastTx(ctx, *tx, params)
-	} else {
-		_, err = e.client.InsertManyFast(ctx, params)
+	if b.params[0].Args.(*job).row == nil {
+		return errNotConfigured
 	}
-	return err
+	e.configured.Store(true)
+	return nil
 }
 
 func without(params []river.InsertManyParams, j *job) []river.InsertManyParams {
@@ -160,15 +218,9 @@ func without(params []river.InsertManyParams, j *job) []river.InsertManyParams {
 	return params
 }
 
-// tells reports whether a job that is there already makes the intent a
-// Duplicate. A generated ID that is there is the intent itself, sent before.
-func tells(in *core.Intent) bool {
-	return in.ChosenID() || in.Options.Unique != "" || in.Has(core.OptionNative)
-}
-
 // skipped returns the indexes of the duplicates that River found. Its results
 // come in the order of the parameters, but PostgreSQL promises no order, so
-// they are told by their keys.
+// the keys decide.
 func skipped(results []*rivertype.JobInsertResult, jobs []*job) (duplicates []int) {
 	var keys map[string]bool
 	for _, r := range results {
@@ -185,7 +237,7 @@ func skipped(results []*rivertype.JobInsertResult, jobs []*job) (duplicates []in
 	for i, j := range jobs {
 		switch {
 		case j == nil:
-		case j.foreign != nil && keys[string(j.foreign)], j.key != nil && keys[string(j.key)] && tells(j.intent):
+		case j.foreign != nil && keys[string(j.foreign)], j.key != nil && keys[string(j.key)] && isDuplicate(j.intent):
 			duplicates = append(duplicates, i)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,11 +14,13 @@ import (
 	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/core"
 	riverexec "github.com/goairlock/airlock/executors/river"
+	"github.com/goairlock/airlock/worker"
 )
 
-// SendReceipt is declared in the domain, where nobody knows of River.
+// SendReceipt is declared in the domain, which knows nothing of River.
 var SendReceipt = core.DeclareTask[string]("email.receipt", core.Queue("mail"))
 
+// The program that dispatches.
 func Example() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
@@ -26,42 +29,71 @@ func Example() {
 	}
 	defer pool.Close()
 
-	// One client both inserts and works; most programs have two.
-	reg, err := core.NewRegistry(core.Handle(SendReceipt, func(ctx context.Context, to string) error {
-		fmt.Println("receipt for", to)
-		return nil
-	}))
-	if err != nil {
-		panic(err)
-	}
-	workers := river.NewWorkers() // the program's own typed workers go here, too
-	if err := riverexec.AddWorkers(workers, reg); err != nil {
-		panic(err)
-	}
-	config := &river.Config{Workers: workers, Queues: map[string]river.QueueConfig{"mail": {MaxWorkers: 10}}}
-	if err := riverexec.Configure(config); err != nil {
+	config := &river.Config{}
+	if err := riverexec.ConfigureClient(config); err != nil {
 		panic(err)
 	}
 	client, err := river.NewClient(riverpgxv5.New(pool), config)
 	if err != nil {
 		panic(err)
 	}
-	if err := client.Start(ctx); err != nil {
-		panic(err)
-	}
-	defer client.Stop(ctx)
-
 	exec, err := riverexec.New(client, nil)
 	if err != nil {
 		panic(err)
 	}
-	in, err := SendReceipt.Intent("ada@example.org")
+	if err := exec.CheckServer(ctx); err != nil {
+		panic(err)
+	}
+	err = airlock.Run(ctx, exec.Execute, func(ctx context.Context) error {
+		return airlock.Enqueue(ctx, SendReceipt, "ada@example.org")
+	})
 	if err != nil {
 		panic(err)
 	}
-	if err := exec.Execute(ctx, in); err != nil {
+}
+
+// The program that works.
+func ExampleNewWorker() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
+	if err != nil {
 		panic(err)
 	}
+	defer pool.Close()
+
+	reg, err := worker.NewRegistry(worker.Handle(SendReceipt, func(ctx context.Context, to string) error {
+		fmt.Println("receipt for", to)
+		return nil
+	}))
+	if err != nil {
+		panic(err)
+	}
+	w, err := riverexec.NewWorker(riverpgxv5.New(pool), reg, &riverexec.WorkerOptions{Concurrency: 20})
+	if err != nil {
+		panic(err)
+	}
+	if err := w.Run(ctx); err != nil { // works until ctx ends, then drains
+		panic(err)
+	}
+}
+
+// A client that works native jobs as well.
+func ExampleAddWorkers() {
+	setup := func(pool *pgxpool.Pool, reg *worker.Registry, native *river.Workers) (*river.Client[pgx.Tx], error) {
+		config := &river.Config{
+			Workers: native,
+			Queues:  map[string]river.QueueConfig{"mail": {MaxWorkers: 10}},
+		}
+		if err := riverexec.AddWorkers(config, reg, nil); err != nil {
+			return nil, err
+		}
+		if err := riverexec.ConfigureClient(config); err != nil { // for riverexec.New with this client
+			return nil, err
+		}
+		return river.NewClient(riverpgxv5.New(pool), config)
+	}
+	_ = setup
 }
 
 // The order and its jobs exist together or not at all.
@@ -77,4 +109,20 @@ func ExampleInTx() {
 		})
 	}
 	_ = checkout
+}
+
+// The handler's data and the completion of its job are committed together, so the
+// handler's work is never done twice.
+func ExampleCompleteTx() {
+	handler := func(pool *pgxpool.Pool) func(context.Context, string) error {
+		return func(ctx context.Context, order string) error {
+			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, "UPDATE stock SET count = count - 1 WHERE article = $1", order); err != nil {
+					return err
+				}
+				return riverexec.CompleteTx(ctx, tx)
+			})
+		}
+	}
+	_ = handler
 }

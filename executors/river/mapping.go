@@ -10,12 +10,14 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
 const (
-	metadataKey = "airlock"      // the envelope, beside the metadata of others
+	metadataKey = "airlock"      // the envelope, next to the metadata of others
 	wrapKey     = "airlock_wrap" // how a payload that jsonb cannot hold was wrapped
 	wrapBase64  = "base64"
 
@@ -33,7 +35,7 @@ const (
 	unfinishedState = 1<<0 | 1<<4 | 1<<5 | 1<<6 | 1<<7 // available, pending, retryable, running, scheduled
 )
 
-// job is an intent on its way into River, to which it is the job's arguments.
+// job is an intent on its way into River. River takes it for the job's arguments.
 type job struct {
 	intent  *core.Intent
 	payload []byte // as River is to store it
@@ -41,7 +43,10 @@ type job struct {
 	states  byte   // in which key is unique
 	foreign []byte // the unique_key that River computed, for UniqueOpts of a native option
 	ready   bool   // to be stored as available though its time is to come
-	batch   *batch // the call that it is part of
+	batch   *batch // the insert that it is part of
+
+	// row is what River inserts, once our hook has seen it.
+	row *rivertype.JobInsertParams
 }
 
 // Kind is the task's name: native workers know jobs by it.
@@ -50,15 +55,11 @@ func (j *job) Kind() string { return j.intent.Task }
 // MarshalJSON returns the payload.
 func (j *job) MarshalJSON() ([]byte, error) { return j.payload, nil }
 
-// mapped turns an intent into what River's client takes.
-func (e *Executor[TTx]) mapped(in *core.Intent, b *batch, now time.Time) (river.InsertManyParams, error) {
+// toNative turns an intent into what River's client takes.
+func (e *Executor[TTx]) toNative(in *core.Intent, b *batch, now time.Time) (river.InsertManyParams, error) {
 	o := &in.Options
-	opts := &river.InsertOpts{
-		Queue:       o.Queue,
-		Priority:    level(o.Priority),
-		MaxAttempts: o.MaxAttempts,
-		ScheduledAt: notBefore(o.At, now),
-	}
+	opts := insertOpts(o, e.queues)
+	opts.ScheduledAt = notBefore(o.At, now)
 	if err := native(in, opts); err != nil {
 		return river.InsertManyParams{}, err
 	}
@@ -83,11 +84,26 @@ func (e *Executor[TTx]) mapped(in *core.Intent, b *batch, now time.Time) (river.
 	return river.InsertManyParams{Args: j, InsertOpts: opts}, nil
 }
 
+// insertOpts are the options that River has too.
+func insertOpts(o *core.Options, queues adapter.QueueNames) *river.InsertOpts {
+	opts := &river.InsertOpts{
+		Queue:       queues.Native(o.Queue),
+		Priority:    level(o.Priority),
+		MaxAttempts: o.MaxAttempts,
+		ScheduledAt: o.At,
+	}
+	if opts.MaxAttempts == 0 {
+		opts.MaxAttempts = core.DefaultMaxAttempts
+	}
+	return opts
+}
+
 // level turns a priority, 10 the highest, into River's, 1 the highest.
 func level(priority int) int {
+	if priority == 0 {
+		priority = adapter.DefaultPriority
+	}
 	switch {
-	case priority == 0:
-		return 0
 	case priority >= 8:
 		return 1
 	case priority >= 5:
@@ -105,19 +121,12 @@ func notBefore(at, now time.Time) time.Time {
 	if !at.After(now) {
 		return time.Time{}
 	}
-	return ceil(at)
+	return adapter.RoundUpTime(at, time.Millisecond)
 }
 
-func ceil(t time.Time) time.Time {
-	if floor := t.Truncate(time.Millisecond); floor.Before(t) {
-		return floor.Add(time.Millisecond)
-	}
-	return t
-}
-
-// metadata puts our envelope beside the metadata of a native option.
+// metadata adds our envelope to the metadata of a native option.
 func metadata(in *core.Intent, others []byte, wrapped bool) []byte {
-	env := in.Envelope()
+	env := adapter.EnvelopeOf(in)
 	env.MaxAttempts, env.Unique = 0, "" // River has fields for them
 	encoded := env.Encode()
 	b := make([]byte, 0, len(encoded)+len(others)+len(metadataKey)+len(wrapKey)+len(wrapBase64)+16)
@@ -180,7 +189,7 @@ func idKey(id string) []byte {
 // uniqueKey is the unique_key of a Unique key: one unfinished job per task,
 // queue and key.
 func uniqueKey(task, queue, key string) []byte {
-	if queue == "" {
+	if queue == "" { // a native option unset it
 		queue = defaultQueue
 	}
 	return hash("airlock/unique", task, queue, key)
@@ -197,7 +206,10 @@ func hash(parts ...string) []byte {
 }
 
 // refuse judges what the claims of the capabilities cannot say.
-func refuse(opts Options, db database, in *core.Intent) error {
+func refuse(opts Options, queues adapter.QueueNames, db database, in *core.Intent) error {
+	if err := queues.Refuse(in); err != nil {
+		return err
+	}
 	if in.ChosenID() && in.Options.Unique != "" {
 		return &core.OptionError{Option: core.OptionUnique, Executor: name,
 			Reason: "a job has one unique key, and its ID takes it"}
@@ -208,8 +220,5 @@ func refuse(opts Options, db database, in *core.Intent) error {
 	if !in.Has(core.OptionNative) {
 		return nil
 	}
-	o := &in.Options
-	return native(in, &river.InsertOpts{
-		Queue: o.Queue, Priority: level(o.Priority), MaxAttempts: o.MaxAttempts, ScheduledAt: o.At,
-	})
+	return native(in, insertOpts(&in.Options, queues))
 }

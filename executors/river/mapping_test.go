@@ -12,6 +12,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
@@ -126,7 +127,7 @@ func TestACallIsCutIntoStatementsOfLimitedSize(t *testing.T) {
 
 func TestCapabilitiesRefuseWhatNoClaimCanSay(t *testing.T) {
 	t.Parallel()
-	caps := capabilities(Options{}, "postgres")
+	caps := capabilities(Options{}, adapter.QueueNames{}, "postgres")
 	for name, tc := range map[string]struct {
 		in   core.Intent
 		want error

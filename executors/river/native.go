@@ -17,8 +17,8 @@ import (
 
 // Native sets what River alone has: tags, pending, metadata of one's own,
 // UniqueOpts. f is called after the portable options have been mapped, and what
-// it sets wins; the metadata it sets is kept beside ours. It may be called more
-// than once and must depend on its argument alone. What River would refuse is
+// it sets wins. The metadata that it sets is kept next to ours. f may be called
+// more than once and must depend on its argument alone. What River would refuse is
 // [core.ErrInvalid] at dispatch.
 func Native(f func(*river.InsertOpts)) core.Option {
 	if f == nil {
@@ -50,8 +50,7 @@ func native(in *core.Intent, opts *river.InsertOpts) (err error) {
 // What River 0.51 demands of InsertOpts. One job that River refuses would cost
 // a whole call, so it is found before.
 var (
-	queueName = regexp.MustCompile(`^(?:[a-z0-9])+(?:[_|\-]?[a-z0-9]+)*$`)
-	tagName   = regexp.MustCompile(`\A[\w][\w\-]+[\w]\z`)
+	tagName = regexp.MustCompile(`\A[\w][\w\-]+[\w]\z`)
 
 	uniqueStatesRequired = []rivertype.JobState{
 		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning, rivertype.JobStateScheduled,
@@ -67,7 +66,7 @@ func checkNative(in *core.Intent, opts *river.InsertOpts) error {
 		return bad("priority %d, want 1 to 4", opts.Priority)
 	case opts.MaxAttempts < 0 || opts.MaxAttempts > mostAttempts:
 		return bad("max attempts %d, want 1 to %d", opts.MaxAttempts, mostAttempts)
-	case len(opts.Queue) > 64 || opts.Queue != "" && !queueName.MatchString(opts.Queue):
+	case opts.Queue != "" && !validQueue(opts.Queue):
 		return bad("malformed queue name")
 	}
 	for _, tag := range opts.Tags {

@@ -2,211 +2,224 @@ package riverexec
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
+	"github.com/riverqueue/river/riverdriver"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-// AddWorkers adds a worker for each task of the registry, beside the workers
-// that are there. A task that has a worker already is [core.ErrInvalid], and
-// so is a nil argument; the bundle may then hold some of the tasks. The
-// registry's tasks are read once; its middleware may still be added later.
+const (
+	defaultConcurrency = 10
+	defaultParkFor     = time.Minute
+
+	// stopLimit bounds the wait for River's own services once all jobs have ended.
+	// Their last writes may take 40 seconds if the database does not answer.
+	stopLimit = time.Minute
+)
+
+// Worker works the jobs of a registry's tasks. It is made by [NewWorker]. TTx is the
+// transaction of the driver: pgx.Tx or *sql.Tx.
+type Worker[TTx any] struct {
+	client  *river.Client[TTx]
+	jobs    *jobWorker
+	drain   *adapter.Drain
+	state   *driverState
+	queues  []string // River's names
+	started atomic.Bool
+}
+
+// NewWorker returns a worker for the tasks of the registry. The driver's
+// connections stay the caller's. A nil driver or registry, and options that
+// contradict each other, are [core.ErrInvalid]. Nil opts are the zero
+// [WorkerOptions]. NewWorker does no I/O.
 //
-// The workers take the jobs of an [Executor] and those that River's own client
-// inserted. A handler's [core.Permanent] cancels the job, [core.Snooze] costs no
-// attempt, and neither does an interruption by Config.SoftStopTimeout or
-// StopAndCancel. A panic is a failed attempt with its stack in the attempt's
-// error; Config.ErrorHandler sees it as an error. Handlers may use
+// A handler's [worker.Permanent] cancels the job. [worker.Snooze], an interruption
+// and parking use up no attempt. The last failed attempt discards the job. A panic
+// is a failed attempt with its stack in the attempt's error. River's JobCancel ends a
+// running job's context with the cause [worker.ErrCanceled]. If the handler then returns
+// an error, that is a failed attempt, and the job is dead. Config.ErrorHandler,
+// and the hooks and middleware of the Config, see our jobs as well. Handlers may use
 // river.ClientFromContext.
 //
-// A job that carries our metadata has the limits it was dispatched with and no
-// others: without a Timeout it may run as long as it likes.
-func AddWorkers(workers *river.Workers, registry *core.Registry) error {
+// A job that an [Executor] stored has the limits it was dispatched with and no
+// others: without a Timeout it may run as long as it likes. A job that River's own
+// client inserted has the client's JobTimeout.
+func NewWorker[TTx any](driver riverdriver.Driver[TTx], reg *worker.Registry, opts *WorkerOptions) (*Worker[TTx], error) {
+	if isNil(driver) {
+		return nil, fmt.Errorf("airlock: river: nil driver: %w", core.ErrInvalid)
+	}
+	if reg == nil {
+		return nil, errNilRegistry
+	}
+	if opts == nil {
+		opts = &WorkerOptions{}
+	}
+	config, names, err := opts.clientConfig(reg)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := addWorkers(config, reg, names, opts.ParkFor)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker[TTx]{jobs: jobs, drain: adapter.NewDrain(opts.DrainTimeout), state: &driverState{jobs: jobs, fetched: make(chan struct{})}}
+	jobs.drain, jobs.abandon = w.drain, make(chan struct{})
+	for queue := range config.Queues {
+		w.queues = append(w.queues, queue)
+	}
+	config.Logger = slog.New(&riverLog{config.Logger.Handler(), jobs, w.state})
+	w.client, err = river.NewClient(wrapDriver(driver, w.state), config)
+	if err != nil {
+		return nil, fmt.Errorf("airlock: river: %w: %w", core.ErrInvalid, err)
+	}
+	return w, nil
+}
+
+// clientConfig returns the client's Config, complete but for our workers.
+func (o *WorkerOptions) clientConfig(reg *worker.Registry) (*river.Config, adapter.QueueNames, error) {
+	bad := func(format string, args ...any) (*river.Config, adapter.QueueNames, error) {
+		return nil, adapter.QueueNames{}, fmt.Errorf("airlock: river: WorkerOptions: "+format+": %w", append(args, core.ErrInvalid)...)
+	}
+	config := o.Config
+	names, err := newQueueNames(o.QueueNames)
+	if err != nil {
+		return nil, adapter.QueueNames{}, err
+	}
 	switch {
-	case workers == nil:
-		return fmt.Errorf("airlock: river: nil workers: %w", core.ErrInvalid)
-	case registry == nil:
-		return fmt.Errorf("airlock: river: nil registry: %w", core.ErrInvalid)
+	case o.Concurrency < 0:
+		return bad("Concurrency of %d", o.Concurrency)
+	case o.ParkFor < 0:
+		return bad("ParkFor of %v", o.ParkFor)
+	case config.Queues != nil && (o.Queues != nil || o.Concurrency != 0):
+		return bad("Config.Queues together with Queues or Concurrency")
+	case o.Logger != nil && config.Logger != nil && o.Logger != config.Logger:
+		return bad("Logger and Config.Logger are two loggers")
 	}
-	w := &worker{registry: registry}
-	for _, task := range registry.Tasks() {
-		if err := add(workers, w, task); err != nil {
-			return err
+	if config.Queues == nil {
+		if config.Queues, err = o.queueConfigs(reg, names); err != nil {
+			return nil, adapter.QueueNames{}, err
 		}
 	}
-	return nil
+	drain := o.DrainTimeout
+	switch {
+	case drain == 0:
+		drain = adapter.DefaultDrainTimeout
+	case drain < 0:
+		drain = 1 // River takes 0 for no limit
+	}
+	if config.SoftStopTimeout != 0 && config.SoftStopTimeout != drain {
+		return bad("Config.SoftStopTimeout of %v contradicts DrainTimeout", config.SoftStopTimeout)
+	}
+	config.SoftStopTimeout = drain
+	if config.Logger == nil {
+		config.Logger = o.Logger
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	return &config, names, ConfigureClient(&config)
 }
 
-// add registers the worker for a task. AddWorkerSafely cannot: it asks a zero
-// value for the kind, and ours is known at run time only.
-func add(workers *river.Workers, w *worker, task string) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("airlock: river: task %s: %v: %w", task, v, core.ErrInvalid)
-		}
-	}()
-	river.AddWorkerArgs(workers, arguments{task}, w)
-	return nil
+func (o *WorkerOptions) queueConfigs(reg *worker.Registry, names adapter.QueueNames) (map[string]river.QueueConfig, error) {
+	queues, err := names.Worked(o.Queues, reg.Queues())
+	if err != nil {
+		return nil, err
+	}
+	slots := o.Concurrency
+	if slots == 0 {
+		slots = defaultConcurrency
+	}
+	configs := make(map[string]river.QueueConfig, len(queues))
+	for _, queue := range queues {
+		configs[names.Native(queue)] = river.QueueConfig{MaxWorkers: slots}
+	}
+	if len(configs) == 0 {
+		return nil, fmt.Errorf("airlock: river: WorkerOptions: no queues: %w", core.ErrInvalid)
+	}
+	return configs, nil
 }
 
-// arguments stand for the arguments of any job: Perform decodes them.
-type arguments struct{ kind string }
-
-func (a arguments) Kind() string                { return a.kind }
-func (a *arguments) UnmarshalJSON([]byte) error { return nil }
-
-// worker works the jobs of every task of a registry.
-type worker struct {
-	registry *core.Registry
-	running  sync.Map // *rivertype.JobRow → *envelope, while a job runs here
-}
-
-// envelope is what the metadata say of a job.
-type envelope struct {
-	core.Envelope
-	ours    bool // a job of an Executor
-	wrapped bool
-	err     error // why it cannot be read
-}
-
-func readEnvelope(row *rivertype.JobRow) *envelope {
-	var meta struct {
-		Airlock json.RawMessage `json:"airlock"`
-		Wrap    string          `json:"airlock_wrap"`
+// Run works until ctx ends. Then it fetches no more jobs and waits for those that
+// run, for DrainTimeout. What still runs then has its context ended, with the cause
+// [worker.ErrStopping], and is put back without using up an attempt. Run returns a
+// [*worker.DrainError] if handlers ignored even that for 5 seconds: their jobs run
+// again after Config.RescueStuckJobsAfter. Otherwise it returns nil, also because
+// ctx ended.
+//
+// A database that does not answer, at the start or later, is tried again, and
+// logged once when it is lost and once when it is back. The same holds for
+// connections that break during the start. Run can be called once.
+// Another call, and a Worker that NewWorker did not make, are [core.ErrInvalid].
+func (w *Worker[TTx]) Run(ctx context.Context) error {
+	switch {
+	case w == nil || w.client == nil:
+		return fmt.Errorf("airlock: river: Run of a worker that NewWorker did not make: %w", core.ErrInvalid)
+	case ctx == nil:
+		return fmt.Errorf("airlock: river: Run with a nil context: %w", core.ErrInvalid)
+	case !w.started.CompareAndSwap(false, true):
+		return fmt.Errorf("airlock: river: a second Run of a worker: %w", core.ErrInvalid)
 	}
-	e := new(envelope)
-	if err := json.Unmarshal(row.Metadata, &meta); err != nil || meta.Airlock == nil {
-		return e // somebody else's
-	}
-	e.ours, e.wrapped = true, meta.Wrap != ""
-	if e.Envelope, e.err = core.DecodeEnvelope(meta.Airlock); e.err == nil && e.wrapped && meta.Wrap != wrapBase64 {
-		e.err = fmt.Errorf("airlock: river: payload wrapped in an unknown way: %w", core.ErrInvalid)
-	}
-	return e
-}
-
-// Middleware is called for jobs that are about to run, and so tells them from
-// those that the rescuer asks about.
-func (w *worker) Middleware(*rivertype.JobRow) []rivertype.WorkerMiddleware {
-	return []rivertype.WorkerMiddleware{river.WorkerMiddlewareFunc(
-		func(ctx context.Context, row *rivertype.JobRow, next func(context.Context) error) error {
-			w.running.Store(row, readEnvelope(row))
-			defer w.running.Delete(row)
-			return next(ctx)
-		})}
-}
-
-// Timeout is asked by River before it runs a job, and by its rescuer, which
-// leaves a job alone that has not run for so long: one without a limit for
-// ever, though its worker crashed. So only the former is told that there is
-// no limit. Perform ends an attempt on time; River's own limit, a little later,
-// is there for its watch over stuck jobs.
-func (w *worker) Timeout(j *river.Job[arguments]) time.Duration {
-	const none = -1
-	if e, ok := w.running.Load(j.JobRow); ok {
-		switch e := e.(*envelope); {
-		case !e.ours:
-			return 0 // the client's
-		case e.Timeout > 0:
-			return e.Timeout + time.Second
-		}
-		return none
-	}
-	switch e := readEnvelope(j.JobRow); {
-	case !e.ours:
-		return 0
-	case e.Timeout > 0:
-		return e.Timeout
-	}
-	return time.Nanosecond // the rescuer's own patience is over already
-}
-
-// NextRetry is asked after a failed attempt.
-func (w *worker) NextRetry(j *river.Job[arguments]) time.Time {
-	e := readEnvelope(j.JobRow)
-	if e.Backoff.IsZero() {
-		return time.Time{} // the client's
-	}
-	return ceil(time.Now().Add(e.Backoff.Wait(max(j.Attempt, 1))))
-}
-
-// Work runs the job.
-func (w *worker) Work(ctx context.Context, j *river.Job[arguments]) error {
-	e, payload := w.open(j.JobRow)
-	if e.err != nil {
-		return e.err // of a later release, perhaps: its workers may know better
-	}
-	id := e.ID
-	if id == "" {
-		id = strconv.FormatInt(j.ID, 10)
-	}
-	v := w.registry.Perform(ctx, core.Delivery{
-		ID: id, Task: j.Kind, Queue: j.Queue, Payload: payload, Headers: e.Headers,
-		Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Backoff: e.Backoff, Timeout: e.Timeout, Deadline: e.Deadline,
-	})
-	return answer(ctx, j.JobRow, v)
-}
-
-// open returns what the middleware read, and the payload.
-func (w *worker) open(row *rivertype.JobRow) (*envelope, []byte) {
-	e, _ := w.running.Load(row)
-	env, ok := e.(*envelope)
-	if !ok { // called by a test, without middleware
-		env = readEnvelope(row)
-	}
-	if !env.wrapped || env.err != nil {
-		return env, row.EncodedArgs
-	}
-	var payload []byte // encoding/json reads base64 into it
-	if err := json.Unmarshal(row.EncodedArgs, &payload); err != nil {
-		broken := *env
-		broken.err = fmt.Errorf("airlock: river: task %s: wrapped payload is malformed: %w", row.Kind, core.ErrInvalid)
-		return &broken, nil
-	}
-	return env, payload
-}
-
-// answer turns a verdict into the error that tells River the same.
-func answer(ctx context.Context, row *rivertype.JobRow, v core.Verdict) error {
-	switch v.Action {
-	case core.Done:
+	if !w.start(ctx) {
 		return nil
-	case core.Snoozed:
-		return river.JobSnooze(v.After.Truncate(time.Millisecond) + time.Millisecond)
 	}
-	final := core.IsPermanent(v.Err) || v.Unhandled()
-	if ctx.Err() == context.Canceled && !final {
-		// The client stops. River gives the attempt back to a job whose error says
-		// so, and a handler's own error may not.
-		if errors.Is(v.Err, context.Canceled) {
-			return v.Err
+	var parked sync.WaitGroup
+	parked.Go(func() { w.logParked(ctx) })
+	<-ctx.Done()
+	err := w.stop()
+	parked.Wait()
+	return err
+}
+
+// start starts River's client, once the database answers. It reports whether the
+// client runs.
+func (w *Worker[TTx]) start(ctx context.Context) bool {
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 5*time.Second) {
+		err := w.client.Start(ctx)
+		if err == nil {
+			return true
 		}
-		return fmt.Errorf("%w: %w", context.Canceled, v.Err)
+		if ctx.Err() != nil {
+			break
+		}
+		w.state.noteLost(ctx, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
 	}
-	err := v.Err
-	var p *core.PanicError
-	if errors.As(err, &p) {
-		err = &panicked{err, p.Stack}
-	}
-	if v.Action == core.Dead && (final || row.Attempt < row.MaxAttempts) {
-		return river.JobCancel(err)
-	}
-	return err // the last attempt is discarded by River itself
+	return false
 }
 
-// panicked is an error that shows the stack, for the record of the attempt.
-type panicked struct {
-	error
-	stack []byte
+func (w *Worker[TTx]) stop() error {
+	ended := make(chan struct{})
+	stopped := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			<-ended
+			select {
+			case <-time.After(stopLimit):
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		stopped <- w.client.Stop(ctx)
+	}()
+	drained := w.drain.Stop()
+	close(w.jobs.abandon)
+	close(ended)
+	if err := <-stopped; err != nil {
+		return errors.Join(drained, fmt.Errorf("airlock: river: native jobs still run, or the database does not take the last results: %w", err))
+	}
+	return drained
 }
-
-func (p *panicked) Error() string { return p.error.Error() + "\n\n" + string(p.stack) }
-func (p *panicked) Unwrap() error { return p.error }
