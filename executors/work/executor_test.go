@@ -3,7 +3,7 @@ package workexec_test
 import (
 	"context"
 	"errors"
-	"net"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
+	"github.com/goairlock/airlock/worker"
 )
 
 // nowhere is a pool for a Redis that is not there.
@@ -39,9 +40,9 @@ func intent(t *testing.T, opts ...core.Option) core.Intent {
 	return in
 }
 
-func registry(t *testing.T) *core.Registry {
+func registry(t *testing.T) *worker.Registry {
 	t.Helper()
-	reg, err := core.NewRegistry(core.Handle(task, func(context.Context, string) error { return nil }))
+	reg, err := worker.NewRegistry(worker.Handle(task, func(context.Context, string) error { return nil }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,33 +56,67 @@ func TestBadInputIsInvalid(t *testing.T) {
 	opts := func(o workexec.Options) func() error {
 		return func() error { _, err := workexec.New(nowhere(), &o); return err }
 	}
-	register := func(p *work.WorkerPool, reg *core.Registry) func() error {
-		return func() error { _, err := workexec.Register(p, reg, nil); return err }
+	workerOpts := func(o workexec.WorkerOptions) func() error {
+		return func() error { _, err := workexec.NewWorker(nowhere(), registry(t), &o); return err }
+	}
+	register := func(p *work.WorkerPool, reg *worker.Registry, o workexec.WorkerOptions) func() error {
+		return func() error { _, err := workexec.Register(p, reg, &o); return err }
 	}
 	taken := pool().Job("test.work", func(*work.Job) error { return nil })
 	lane := pool().Job("test.work!low", func(*work.Job) error { return nil })
+	started := pool()
+	started.Start()
+	t.Cleanup(started.Stop)
 	var none context.Context
-	worker, err := workexec.Register(pool(), registry(t), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var nobody *workexec.Executor
+	var idle *workexec.Worker
+	names := func(names map[string]string) workexec.Options { return workexec.Options{QueueNames: names} }
 	for name, bad := range map[string]func() error{
-		"nil pool":               func() error { _, err := workexec.New(nil, nil); return err },
-		"a window of the past":   opts(workexec.Options{IDWindow: -1}),
-		"an endless window":      opts(workexec.Options{IDWindow: 1<<63 - 1}),
-		"a queue's namespace":    opts(workexec.Options{Namespace: "shop:queue:mail"}),
-		"nil context":            func() error { return setup(t, nil).Execute(none, intent(t)) },
-		"zero intent":            func() error { return setup(t, nil).Execute(t.Context(), core.Intent{}) },
-		"register with nil pool": register(nil, registry(t)),
-		"register without":       register(pool(), nil),
-		"a task that is taken":   register(taken, registry(t)),
-		"a lane that is taken": func() error {
-			_, err := workexec.Register(lane, registry(t), &workexec.WorkerOptions{Lanes: true})
-			return err
+		"nil pool":                  func() error { _, err := workexec.New(nil, nil); return err },
+		"a window of the past":      opts(workexec.Options{IDWindow: -1}),
+		"an endless window":         opts(workexec.Options{IDWindow: 1<<63 - 1}),
+		"a queue's namespace":       opts(workexec.Options{Namespace: "shop:queue:mail"}),
+		"two queues, one namespace": opts(names(map[string]string{"a": "x", "b": "x:"})),
+		"a queue and the base":      opts(names(map[string]string{"a": "work"})),
+		"an empty namespace":        opts(names(map[string]string{"a": ""})),
+		"an empty queue":            opts(names(map[string]string{"": "x"})),
+		"a queue of no such name":   opts(names(map[string]string{"Critical": "x"})),
+		"another queue's namespace": opts(names(map[string]string{"a": "work:queue:b"})),
+		"nil context":               func() error { return setup(t, nil).Execute(none, intent(t)) },
+		"zero intent":               func() error { return setup(t, nil).Execute(t.Context(), core.Intent{}) },
+		"a nil executor":            func() error { return nobody.Execute(t.Context(), intent(t)) },
+		"a zero executor":           func() error { return new(workexec.Executor).Execute(t.Context(), intent(t)) },
+		"a question to a zero one": func() error {
+			return core.Executor(new(workexec.Executor).Execute).Check(t.Context(), intent(t))
 		},
-		"registered twice":        func() error { _, err := workexec.Register(taken, registry(t), nil); return err },
-		"stop with a nil context": func() error { return worker.Stop(none) },
-		"payload of nil":          func() error { _, err := workexec.Payload(nil); return err },
+		"CheckServer without context":  func() error { return setup(t, nil).CheckServer(none) },
+		"CheckServer of nobody":        func() error { return nobody.CheckServer(t.Context()) },
+		"worker without pool":          func() error { _, err := workexec.NewWorker(nil, registry(t), nil); return err },
+		"worker without registry":      func() error { _, err := workexec.NewWorker(nowhere(), nil, nil); return err },
+		"less than no concurrency":     workerOpts(workexec.WorkerOptions{Concurrency: -1}),
+		"parked for less than nothing": workerOpts(workexec.WorkerOptions{ParkFor: -1}),
+		"a bad queue to work":          workerOpts(workexec.WorkerOptions{Queues: []string{"Mail"}}),
+		"an empty queue to work":       workerOpts(workexec.WorkerOptions{Queues: []string{""}}),
+		"worker with a bad namespace":  workerOpts(workexec.WorkerOptions{Namespace: "a:queue:b"}),
+		"worker with bad names":        workerOpts(workexec.WorkerOptions{QueueNames: map[string]string{"a": "work"}}),
+		"run of nobody":                func() error { return idle.Run(t.Context()) },
+		"run of a zero worker":         func() error { return new(workexec.Worker).Run(t.Context()) },
+		"run without context": func() error {
+			w, err := workexec.NewWorker(nowhere(), registry(t), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.Run(none)
+		},
+		"register with nil pool":    register(nil, registry(t), workexec.WorkerOptions{}),
+		"register without registry": register(pool(), nil, workexec.WorkerOptions{}),
+		"register a started pool":   register(started, registry(t), workexec.WorkerOptions{}),
+		"a task that is taken":      register(taken, registry(t), workexec.WorkerOptions{}),
+		"a lane that is taken":      register(lane, registry(t), workexec.WorkerOptions{Lanes: true}),
+		"register with concurrency": register(pool(), registry(t), workexec.WorkerOptions{Concurrency: 1}),
+		"register with queues":      register(pool(), registry(t), workexec.WorkerOptions{Queues: []string{"a"}}),
+		"register with bad names":   register(pool(), registry(t), workexec.WorkerOptions{QueueNames: map[string]string{"a": ""}}),
+		"payload of nil":            func() error { _, err := workexec.Payload(nil); return err },
 		"payload of bad base64": func() error {
 			_, err := workexec.Payload(&work.Job{Args: work.Q{"airlock_base64": "!"}})
 			return err
@@ -99,10 +134,26 @@ func TestBadInputIsInvalid(t *testing.T) {
 	}
 }
 
+func TestAWorkerRunsOnce(t *testing.T) {
+	t.Parallel()
+	w, err := workexec.NewWorker(nowhere(), registry(t), &workexec.WorkerOptions{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Run(ctx); err != nil {
+		t.Errorf("without Redis and without time: %v", err)
+	}
+	if err := w.Run(ctx); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("again: %v", err)
+	}
+}
+
 func TestCapabilitiesFollowTheOptions(t *testing.T) {
 	t.Parallel()
 	caps := setup(t, nil).Capabilities()
-	if w := caps.IDWindow; w.Kind != core.FixedWindow || w.For != 5*time.Minute {
+	if w := caps.IDWindow; w.Kind != core.WindowFixed || w.For != 5*time.Minute {
 		t.Errorf("window %+v", w)
 	}
 	if w := setup(t, &workexec.Options{IDWindow: 1}).Capabilities().IDWindow; w.For != time.Millisecond {
@@ -112,11 +163,11 @@ func TestCapabilitiesFollowTheOptions(t *testing.T) {
 		t.Errorf("priority without lanes: %v", err)
 	}
 	lanes := setup(t, &workexec.Options{Lanes: true}).Capabilities()
-	if lanes.Check(intent(t, core.Priority(1))) != nil || lanes.PriorityLevels != 3 || lanes.Ranking != core.Weighted {
+	if lanes.Check(intent(t, core.Priority(1))) != nil || lanes.PriorityLevels != 3 || lanes.Ranking != core.RankingWeighted {
 		t.Errorf("lanes: %+v", lanes)
 	}
 	for _, option := range core.PortableOptions() {
-		if claim := lanes.Options[option]; claim.Support == core.Refused {
+		if claim := lanes.Options[option]; claim.Support == core.SupportRefused {
 			t.Errorf("%s is refused", option)
 		}
 	}
@@ -133,6 +184,24 @@ func TestCapabilitiesFollowTheOptions(t *testing.T) {
 	}
 }
 
+func TestQuestionsAreAnsweredWithoutRedis(t *testing.T) {
+	t.Parallel()
+	e := setup(t, nil)
+	exec := core.Executor(e.Execute)
+	caps, ok := exec.Capabilities()
+	if !ok || caps.Executor != "work" || !caps.IDWindow.PerQueue || caps.DefaultAttempts != core.DefaultMaxAttempts {
+		t.Errorf("%v, %+v", ok, caps)
+	}
+	if err := exec.Check(t.Context(), intent(t, core.Priority(1))); !errors.Is(err, core.ErrUnsupported) {
+		t.Errorf("priority without lanes: %v", err)
+	}
+	own := e.Capabilities()
+	delete(own.Options, core.OptionQueue)
+	if again := e.Capabilities(); again.Options[core.OptionQueue].Support != core.SupportNative {
+		t.Error("a caller has changed the capabilities")
+	}
+}
+
 func TestQueuesHaveNamespacesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	for _, tc := range [][3]string{
@@ -141,67 +210,6 @@ func TestQueuesHaveNamespacesOfTheirOwn(t *testing.T) {
 	} {
 		if got := workexec.Namespace(tc[0], tc[1]); got != tc[2] {
 			t.Errorf("Namespace(%q, %q) is %q, want %q", tc[0], tc[1], got, tc[2])
-		}
-	}
-}
-
-func TestWhatCannotBeReachedIsNotSent(t *testing.T) {
-	t.Parallel()
-	for name, p := range map[string]*redis.Pool{
-		"Dial": nowhere(),
-		"DialContext": {DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return redis.DialContext(ctx, "tcp", "127.0.0.1:1")
-		}},
-	} {
-		exec, err := workexec.New(p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, ctx := range []context.Context{context.Background(), t.Context()} {
-			err := exec.Execute(ctx, intent(t), intent(t))
-			var op *net.OpError
-			if !errors.Is(err, core.ErrUnavailable) || !errors.As(err, &op) {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-		if err := p.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := exec.Execute(t.Context(), intent(t)); !errors.Is(err, core.ErrClosed) || !errors.Is(err, core.ErrNotSent) {
-			t.Errorf("%s, closed: %v", name, err)
-		}
-	}
-}
-
-func TestADialThatKnowsNoContextDoesNotHoldTheCall(t *testing.T) {
-	t.Parallel()
-	dialling, hang := make(chan struct{}), make(chan struct{})
-	exec, err := workexec.New(&redis.Pool{Dial: func() (redis.Conn, error) {
-		close(dialling)
-		<-hang
-		return nil, errors.New("too late")
-	}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer close(hang)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-dialling; cancel() }()
-	if err := exec.Execute(ctx, intent(t)); !errors.Is(err, context.Canceled) || !errors.Is(err, core.ErrNotSent) {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestAPanicOfThePoolIsAnError(t *testing.T) {
-	t.Parallel()
-	exec, err := workexec.New(&redis.Pool{Dial: func() (redis.Conn, error) { panic("on purpose") }}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pe *core.PanicError
-	for _, ctx := range []context.Context{context.Background(), t.Context()} {
-		if err := exec.Execute(ctx, intent(t)); !errors.As(err, &pe) {
-			t.Errorf("%v", err)
 		}
 	}
 }

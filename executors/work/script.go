@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
-
 	"github.com/goairlock/airlock/core"
 )
 
@@ -16,17 +14,17 @@ import (
 //	due time in seconds or "", unique key or "", milliseconds for which that is
 //	locked, number of intents n; then n times ID and message
 //
-// A run with a unique key is of one intent. The answer is 1 if all is stored, else
-// an array with one for each intent: 1 stored, 0 the ID is known, -1 the unique key
-// is taken, an error's text, or nil for an intent after an error.
+// A run with a unique key has one intent. The answer is 1 if everything is stored,
+// else an array with one element for each intent: 1 if it is stored, 0 if its ID is
+// known, -1 if its unique key is taken, the text of an error, or nil after an error.
 //
 // An error leaves nothing of its own run behind: a marker without its job would
 // lose the job when it is sent again. Only the first command of a run that writes
 // a key can fail, and pcall notices.
 //
 // A lock names its job and counts while the job is unfinished. Our workers delete
-// it. Another worker does not, so it is looked whether the job is still there: in
-// the hands of a worker, waiting, to be retried, or scheduled.
+// it. Other workers do not, so the script looks whether the job is still there: in
+// progress, waiting, to be retried, or scheduled.
 const dispatchLua = unfinishedLua + `
 local answers, all = {}, true
 local known = {}
@@ -138,9 +136,9 @@ end
 return answers
 `
 
-// unfinishedLua defines unfinished(ns, lock), which says whether the job that a
-// lock names is still to be run or running. It looks at no more than so many
-// jobs: beyond that it takes the job for unfinished.
+// unfinishedLua defines unfinished(ns, lock), which reports whether the job that a
+// lock names is running or still to be run. It looks at no more than mostLooked
+// jobs. If these are not enough it takes the job for unfinished.
 const unfinishedLua = `
 local looked = 0
 
@@ -177,9 +175,9 @@ local function listed(command, key, id)
 	end
 end
 
--- pools are those that may have a job of a list in hand. One that has just been
--- started, or whose sign of life is late, is not among the worker_pools, but in
--- the lock_info, in which the library counts at the fetch itself.
+-- pools returns the owners that may have a job of a list in progress. A pool that has
+-- just been started, or whose heartbeat is late, is not among the worker_pools.
+-- It is in the lock_info, in which each fetch is counted.
 local function pools(ns, list)
 	local all = {}
 	for _, pool in ipairs(redis.call("SMEMBERS", ns .. "worker_pools")) do
@@ -213,25 +211,14 @@ local function unfinished(ns, lock)
 end
 `
 
-// mostLooked bounds what one script looks at to find out about a unique key:
-// a few milliseconds' worth.
+// mostLooked bounds how many jobs one script looks at to find out about a unique
+// key, which takes a few milliseconds.
 const mostLooked = "10000"
 
-var dispatchScript = redis.NewScript(1, dispatchLua)
+var dispatchScript = newScript(dispatchLua)
 
 // runFields is how many arguments a run has before its intents.
 const runFields = 7
-
-// request collects the arguments of one script call.
-type request struct {
-	args     []any // those of EVALSHA: hash, number of keys, key, then the runs
-	buf      []byte
-	messages []int // where each message ends in buf
-	at       []int // where its argument is
-	last     run   // the run that is open
-	count    int   // where its number of intents is; 0 if there is none
-	n        int   // that number
-}
 
 // run is what the intents of a run have in common.
 type run struct {
@@ -243,9 +230,20 @@ type run struct {
 	hold      int64 // ms
 }
 
+// request collects the arguments of one script call.
+type request struct {
+	args     []any // of EVALSHA: hash, number of keys, key, then the runs
+	buf      []byte
+	messages []int // where each message ends in buf
+	at       []int // where its argument is
+	last     run   // the run that is open
+	count    int   // where its number of intents is; 0 if there is none
+	n        int   // that number
+}
+
 func newRequest(intents, bytes int) *request {
 	return &request{
-		args: make([]any, 3, 3+runFields+2*intents), buf: make([]byte, 0, bytes+bytes/4+160*intents),
+		args: make([]any, 3, 3+runFields+2*intents), buf: make([]byte, 0, bytes+bytes/4+200*intents),
 		messages: make([]int, 0, intents), at: make([]int, 0, intents),
 	}
 }
@@ -268,21 +266,22 @@ func (r *request) add(in *core.Intent, to run, now time.Time, plain bool) {
 	r.n++
 }
 
-// close writes the length of the open run down.
+// close sets the length of the open run.
 func (r *request) close() {
 	if r.count > 0 {
 		r.args[r.count] = r.n
 	}
 }
 
-// finish makes the arguments whole. The one key is for proxies that choose a
+// finish returns the arguments of EVALSHA. Their one key is for proxies that choose a
 // server by it.
-func (r *request) finish() {
+func (r *request) finish() []any {
 	r.close()
 	start := 0
 	for i, end := range r.messages {
 		r.args[r.at[i]] = r.buf[start:end:end]
 		start = end
 	}
-	r.args[0], r.args[1], r.args[2] = dispatchScript.Hash(), 1, r.args[3].(string)+"known_jobs"
+	r.args[0], r.args[1], r.args[2] = dispatchScript.hash, 1, r.args[3].(string)+"known_jobs"
+	return r.args
 }

@@ -1,150 +1,195 @@
 package workexec
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
-	"strings"
-	"sync"
 	"time"
-	"weak"
 
 	"github.com/gocraft/work"
-	"github.com/gomodule/redigo/redis"
 
-	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/adapter"
+	"github.com/goairlock/airlock/worker"
 )
 
-const (
-	// maxFails is beyond all counting: the worker half decides itself when a job is
-	// dead, and then says that it has failed that often.
-	maxFails = 1 << 30
-
-	// defaultAttempts is the library's own limit, of JobOptions.MaxFails.
-	defaultAttempts = 4
+var (
+	errUsedUp        = errors.New("airlock: work: attempts used up; the last worker never answered")
+	errNeverAnswered = errors.New("airlock: work: the worker that ran this attempt never answered")
+	errUnanswered    = errors.New("airlock: work: fetched, but the answer of Redis was lost")
+	errStopping      = fmt.Errorf("airlock: work: fetched while the worker stops: %w", worker.ErrStopping)
 )
 
-var errExhausted = errors.New("airlock: work: more failures than attempts: something around the handler fails the job")
-
-// run is the handler for all tasks of the registry.
-func (w *Worker) run(job *work.Job) error {
-	if !w.enter(job.ID) {
-		return w.settle(job, core.Verdict{Action: core.Snoozed, Err: ErrStopped})
+// read returns a job in progress, or one that is bad.
+func (w *Worker) read(l *list, text string) *held {
+	h, err := deliveryOf(l, text)
+	if err != nil {
+		return &held{list: l, text: text, bad: err, delivery: buriedDelivery(l, text)}
 	}
-	defer w.leave(job.ID)
-	d, lock, err := w.delivery(job)
-	var v core.Verdict
+	return h
+}
+
+// process runs a job that is in progress and applies the verdict. The caller has counted
+// it in w.unrecorded. It returns the next job of the slot, which is counted too, or nil.
+func (w *Worker) process(h *held) (next *held) {
+	defer w.unrecorded.add(-1)
+	end, ok := w.drain.Begin(&h.delivery)
+	if !ok {
+		end = func() {}
+	}
+	began := time.Now()
+	v, run := w.withoutRun(h, !ok || w.stopping.Load())
+	if !run {
+		end()
+		return w.finish(h, v, 0, true)
+	}
+	w.releaseNativeKey(h)
+	returned := false
+	w.unrecorded.add(-1)
+	defer func() {
+		w.unrecorded.add(1) // before the drain may believe that all is over
+		end()
+		took := time.Since(began)
+		if !returned { // the handler ended this goroutine
+			v = h.delivery.Exited()
+			w.reg.Report(w.drain.Context(), worker.Run{Delivery: h.delivery, Verdict: v, Took: took})
+		}
+		next = w.finish(h, v, took, returned)
+	}()
+	v = w.reg.Perform(w.drain.Context(), h.delivery)
+	returned = true
+	return nil
+}
+
+// withoutRun returns the verdict on a job whose handler is not called, or that it is.
+func (w *Worker) withoutRun(h *held, stopping bool) (v worker.Verdict, run bool) {
 	switch {
-	case err != nil:
-		v = core.Verdict{Action: core.Dead, Err: err}
-	case d.Attempt > d.MaxAttempts:
-		v = core.Verdict{Action: core.Dead, Err: errExhausted}
+	case h.bad != nil:
+		v = worker.Verdict{Action: worker.Dead, Err: h.bad}
+	case w.remembered.has(h):
+		w.log.LogAttrs(context.Background(), slog.LevelInfo, "airlock: work: job not run again, it succeeded here", slog.Any("job", h.delivery))
+		return worker.Verdict{Action: worker.Done}, false
+	case stopping:
+		v = worker.Verdict{Action: worker.Interrupted, Err: errStopping}
+	case h.delivery.Attempt > h.delivery.MaxAttempts:
+		v = worker.Verdict{Action: worker.Dead, Err: errUsedUp}
 	default:
-		v = w.reg.Perform(w.ctx, d)
+		return v, true
 	}
-	if v.Action != core.Done && w.ctx.Err() != nil && !core.IsPermanent(v.Err) {
-		v = core.Verdict{Action: core.Snoozed, Err: v.Err} // Stop has cut it off
-	}
-	w.settleLock(lock, job.ID, v)
-	return w.settle(job, v)
+	w.reg.Report(context.Background(), worker.Run{Delivery: h.delivery, Verdict: v})
+	return v, false
 }
 
-// settle makes the library do with the job what the verdict says.
-func (w *Worker) settle(job *work.Job, v core.Verdict) error {
-	switch {
-	case v.Action == core.Done:
-		return nil
-	case v.Action == core.Dead:
-		job.Fails = maxFails - 1 // the library adds one
-	case v.Action == core.Snoozed:
-		job.Fails--
-		w.waits.put(job, seconds(time.Now(), v.After))
-	case v.After > 0:
-		w.waits.put(job, seconds(time.Now(), v.After))
-	}
-	return answer(v.Err)
-}
-
-// answer makes an error that the library can print and store: it asks for the
-// text where nothing contains a panic, and stores it in JSON.
-func answer(err error) error {
-	return &failure{text: strings.ToValidUTF8(fmt.Sprintf("%v", err), "\uFFFD"), cause: err}
-}
-
-type failure struct {
-	text  string
-	cause error
-}
-
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.cause }
-
-// backoff is the library's question how many seconds a failed job waits. It adds
-// them to the second of a clock that it has read after the handler's end.
-func (w *Worker) backoff(job *work.Job) int64 {
-	if wait, ok := w.waits.take(job); ok {
-		return wait
-	}
-	return librarysBackoff(job.Fails)
-}
-
-// librarysBackoff is the library's own schedule, which it does not export.
-func librarysBackoff(fails int64) int64 {
-	return fails*fails*fails*fails + 15 + rand.Int64N(30)*(fails+1)
-}
-
-// seconds is how many must be added to the second in which now is, so that wait
-// has passed.
-func seconds(now time.Time, wait time.Duration) int64 {
-	return nextSecond(now.Add(wait)).Unix() - now.Unix()
-}
-
-// waits hand the wait of a job over from its handler to backoff, which the library
-// calls with the same *work.Job. Where middleware has swallowed the failure nobody
-// asks: then the entry goes with the job.
-type waits struct{ byJob sync.Map } // weak.Pointer[work.Job] to int64
-
-func (w *waits) put(job *work.Job, seconds int64) {
-	key := weak.Make(job)
-	w.byJob.Store(key, seconds)
-	runtime.AddCleanup(job, func(key weak.Pointer[work.Job]) { w.byJob.Delete(key) }, key)
-}
-
-func (w *waits) take(job *work.Job) (int64, bool) {
-	if wait, ok := w.byJob.LoadAndDelete(weak.Make(job)); ok {
-		return wait.(int64), true
-	}
-	return 0, false
-}
-
-// settleLock releases the lock of a job that has finished, and keeps that of one
-// that goes on. A release that fails costs nothing but a look at the job the next
-// time when the key is asked for.
-func (w *Worker) settleLock(lock, id string, v core.Verdict) {
-	if lock == "" {
+// releaseNativeKey does what the library does with a job of its EnqueueUnique when
+// the job begins. An error is logged by outageLog: the key ends after a day.
+func (w *Worker) releaseNativeKey(h *held) {
+	if !h.message.Unique || w.native != nil {
 		return
 	}
-	hold := int64(0)
-	if v.Action == core.Retry || v.Action == core.Snoozed {
-		hold = milliseconds(v.After + lockFor)
+	key := bytes.NewBufferString(h.list.prefix + "unique:" + h.list.name + ":")
+	if job, ok := h.delivery.Native.(*work.Job); ok && job.Args != nil && json.NewEncoder(key).Encode(job.Args) != nil {
+		return
 	}
-	conn := w.conn()
-	defer conn.Close()
-	if _, err := lockScript.Do(conn, w.in.namespace+"airlock:unique:"+lock, id, hold); err != nil {
-		w.log.LogAttrs(context.Background(), slog.LevelWarn, "airlock: work: unique key not released", slog.Any("error", &backendError{err}))
+	_, _ = w.do(context.Background(), "release a native unique key", func(do doer) (any, error) { return do("DEL", key.Bytes()) })
+}
+
+// finish applies the verdict, unless this worker no longer owns the job, and
+// logs what became of it. With more it may return the next job for the slot.
+func (w *Worker) finish(h *held, v worker.Verdict, took time.Duration, more bool) (next *held) {
+	defer w.fetched.add(h.list, h.text, -1)
+	h.answer = v.Err
+	if w.hasEnded() { // the job was put back, since nobody could wait any longer
+		return nil
+	}
+	more = more && w.native == nil && !w.stopping.Load()
+	result, next := w.record(h, w.transitionOf(h, v, time.Now()), more)
+	switch result {
+	case recorded:
+		adapter.LogRun(context.Background(), w.log, worker.Run{Delivery: h.delivery, Verdict: v, Took: took})
+	case notOwner:
+		w.logVerdict("airlock: work: the job was given to another worker meanwhile, this verdict is dropped", h, v, took)
+	case unrecorded:
+		w.logVerdict("airlock: work: the verdict could not be recorded, the job may run again", h, v, took)
+	}
+	return next
+}
+
+func (w *Worker) logVerdict(text string, h *held, v worker.Verdict, took time.Duration) {
+	w.log.LogAttrs(context.Background(), slog.LevelWarn, text,
+		slog.Any("job", h.delivery), slog.String("verdict", v.Action.String()), slog.Duration("took", took))
+}
+
+func (w *Worker) hasEnded() bool {
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
 	}
 }
 
-// lockScript deletes a job's lock, or keeps it for so many milliseconds.
-var lockScript = redis.NewScript(1, `
-if redis.call("HGET", KEYS[1], "job") == ARGV[1] then
-	if ARGV[2] == "0" then
-		redis.call("DEL", KEYS[1])
-	else
-		redis.call("PEXPIRE", KEYS[1], ARGV[2])
-	end
-end
-`)
+// transition is where a job goes from its worker's in-progress list.
+type transition struct {
+	to   destination
+	text []byte // what is stored there
+	at   int64  // in a sorted set
+	hold int64  // for how many more milliseconds its unique key is locked; 0 frees it
+}
+
+type destination string
+
+const (
+	nowhere destination = ""      // it is done
+	first   destination = "first" // the next of its list
+	retries destination = "retry"
+	dead    destination = "dead"
+)
+
+// transitionOf returns what the verdict makes of a job.
+func (w *Worker) transitionOf(h *held, v worker.Verdict, now time.Time) transition {
+	if h.bad != nil {
+		return transition{to: dead, text: deadRecord(h.list.name, h.text, h.bad), at: now.Unix()}
+	}
+	m := h.message
+	switch v.Action {
+	case worker.Done:
+		return transition{}
+	case worker.Interrupted:
+		return transition{to: first, text: []byte(h.text), hold: milliseconds(lockFor)}
+	case worker.Parked:
+		return later(&m, now, w.opts.ParkFor)
+	case worker.Snoozed:
+		return later(&m, now, v.After)
+	}
+	m.Fails, m.FailedAt, m.Err = int64(h.delivery.Attempt), now.Unix(), adapter.ErrorText(v.Err, maxErrorText)
+	switch {
+	case v.Action == worker.Dead:
+		if errors.Is(v.Err, errUsedUp) {
+			m.Fails-- // no attempt was begun
+		}
+		return transition{to: dead, text: m.encode(), at: now.Unix()}
+	case v.After > 0:
+		return later(&m, now, v.After)
+	default:
+		return later(&m, now, librarysBackoff(m.Fails))
+	}
+}
+
+// maxErrorText bounds an error in Redis, in bytes.
+const maxErrorText = 4000
+
+// later is among the retries, for wait at least.
+func later(m *message, now time.Time, wait time.Duration) transition {
+	due := adapter.RoundUpTime(now.Add(wait), time.Second)
+	return transition{to: retries, text: m.encode(), at: due.Unix(), hold: milliseconds(due.Sub(now) + lockFor)}
+}
+
+// librarysBackoff is the library's own schedule, which it does not export. It ends
+// at some 90 years, which is what a Duration can hold.
+func librarysBackoff(fails int64) time.Duration {
+	fails = min(fails, 230)
+	return time.Duration(fails*fails*fails*fails+15+rand.Int64N(30)*(fails+1)) * time.Second
+}

@@ -2,224 +2,198 @@ package workexec
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/gocraft/work"
 	"github.com/gomodule/redigo/redis"
 
-	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/adapter"
+	"github.com/goairlock/airlock/worker"
 )
 
-// WorkerOptions tune a [Worker]. The zero value works.
-type WorkerOptions struct {
-	// Lanes takes jobs out of the lanes of Options.Lanes too. Of a task's starts the
-	// lane for priorities 8 to 10 gets six, the task's own name three and the lane
-	// for 1 to 3 one, as long as jobs wait in each: that is their
-	// JobOptions.Priority, so that a native handler beside them has its share with
-	// 3. Each lane costs the pool more work when it looks for jobs.
-	Lanes bool
-
-	// Logger is told of jobs that were brought back, of messages that are no jobs,
-	// and of errors of Redis on the way. Nil means slog.Default().
-	Logger *slog.Logger
-}
-
-// Worker is a pool of the library's with the handlers of a registry. It is made
-// by [Register].
+// Worker runs the jobs of a registry's tasks. It is made by [NewWorker] or
+// [Register].
 //
-// What becomes of a job that has run, in the one transaction in which the library
-// takes it off the worker's hands:
+// What becomes of a job that has run:
 //
-//	nil                it is gone
-//	an error           it waits among the retries for its backoff, rounded up to
-//	                   the second, or for the library's own schedule
-//	core.Snooze        the same, and the failure is not counted
-//	core.Permanent     dead, as is a job whose attempts or time are used up, or
-//	                   whose message or arguments cannot be read. Its number of
-//	                   failures in Redis is then 1073741824
-//	a panic, Goexit    a failed attempt
+//	nil               it is gone
+//	an error          it waits among the library's retries for its backoff, rounded up
+//	                  to the second, or for the library's own schedule
+//	worker.Snooze     the same, and the attempt is not counted
+//	worker.Permanent  dead, as is a job whose attempts or time are used up, or whose
+//	                  message or arguments cannot be read
+//	a panic, Goexit   a failed attempt
 //
-// While it runs, a Worker also does what the library leaves undone, for the jobs
-// of the registry's tasks:
+// The handler's answer counts even after its time is up, and nothing takes the job
+// away meanwhile as long as the worker sends heartbeats. A success is recorded
+// with as many tries as it takes. If the job was given to another worker
+// nevertheless, the worker remembers the success, and does not run the job again if
+// it comes back here.
 //
-//   - A job that was scheduled or is to be retried is put among the dead by any
-//     pool of the namespace that does not know its name. It is brought back
-//     within seconds, also if it died before this worker was started.
-//   - A job whose worker never learned that it had it, since the answer of Redis
-//     was lost, is put back when nobody has run it for half a minute, at the
-//     latest by Stop. The library itself keeps such a job from running until this
-//     process crashes, and for ever if the pool is stopped in good order.
-//     Middleware should not take that long before it calls next.
-//   - A job of a pool that died before its first sign of life is put back as well:
-//     the library never finds that pool dead.
-//   - A message that is no job is put among the dead then, in a form that the
-//     library's tools can show.
-//   - A count of zero, which the library keeps for ever of each pool that was
-//     stopped, is removed.
+// A Worker also looks after its namespaces:
+//
+//   - It moves scheduled jobs and retries to their lists once a second, and buries
+//     members of these sets that are no jobs. For the library's own pools one of them
+//     stops everything that is delayed.
+//   - It takes back jobs of its tasks from workers that have sent no heartbeat for
+//     10 seconds, once it has sent its own for as long. The library's pools look for
+//     dead ones every 10 minutes.
+//   - It takes back jobs that it has fetched without learning so, because the answer
+//     of Redis was lost, within 5 seconds.
+//   - It brings back jobs that one of the library's pools has buried because it did not
+//     know their name, also if that was before this worker was started.
+//   - It buries messages that are no jobs, in a form that the library's tools can show.
+//   - It reports jobs of a task that no worker and no pool of the namespace knows as
+//     parked, in the log and to observers, every WorkerOptions.ParkFor. They stay in
+//     their list. Of a list it reports the 100 oldest jobs.
+//   - It logs once when jobs wait in a lane, and the workers were made without
+//     WorkerOptions.Lanes.
+//
+// The library's web interface shows the worker like a pool, and what each slot is
+// running. Job.Checkin does nothing, except in a pool of [Register].
 type Worker struct {
-	pool  *work.WorkerPool
-	in    insides
-	queue string
-	reg   *core.Registry
-	names map[string]bool // the job names that are the registry's
-	log   *slog.Logger
-	waits waits
+	backend backend
+	reg     *worker.Registry
+	opts    WorkerOptions
+	log     *slog.Logger
+	outages outageLog
 
-	ctx    context.Context // of the handlers
-	cancel context.CancelCauseFunc
+	id     string // among the pools of its namespaces
+	owner  string // of its in-progress lists
+	lists  []*list
+	spaces []space
+	native *nativePool // nil if made by NewWorker
 
-	mu       sync.Mutex
-	begun    bool           // guarded by mu
-	stopping bool           // guarded by mu: no handler is called any more
-	running  map[string]int // guarded by mu: how many runs each job ID has here
-	stopped  chan struct{}  // closed when nothing runs any more; nil before Stop; guarded by mu
+	slots        slots
+	fetched      fetchedJobs
+	remembered   remembered
+	observations observations
+	drain        *adapter.Drain
+	unrecorded   waitGroup // jobs in progress whose handlers are not running
+	heartbeats   heartbeats
 
-	keeper sync.WaitGroup
+	begun    atomic.Bool
+	stopping atomic.Bool   // no further job is begun
+	ended    chan struct{} // closed when nothing is waited for any more
 }
 
-// Register adds a handler for each of the registry's tasks to a pool that has not
-// been started, beside the native handlers that it may have. A nil opts is the
-// zero [WorkerOptions]. A nil pool or registry, a pool that is started, and a task
-// that has a handler already are [core.ErrInvalid], and then the pool is as it was.
-//
-// The pool is to be started and stopped by [Worker.Start] and [Worker.Stop]. With
-// the pool's own Start the handlers work too, and what is said about bringing jobs
-// back does not hold.
-//
-// The pool's middleware runs around the handlers. What middleware refuses before a
-// handler is called is a failure like any other, but bounded by no MaxAttempts.
-func Register(pool *work.WorkerPool, reg *core.Registry, opts *WorkerOptions) (*Worker, error) {
-	if pool == nil || reg == nil {
-		return nil, invalid("Register: nil pool or registry")
-	}
-	if opts == nil {
-		opts = &WorkerOptions{}
-	}
-	in, ok := lookInto(pool)
+// NewWorker returns a worker for the registry's tasks on the caller's pool of
+// connections, which it does not close. It does no I/O. Nil opts are the zero
+// [WorkerOptions]. A nil pool or registry, and options that are not what their
+// comments say, are [core.ErrInvalid].
+func NewWorker(pool *redis.Pool, reg *worker.Registry, opts *WorkerOptions) (*Worker, error) {
 	switch {
-	case !ok:
-		return nil, errors.New("airlock: work: this is not the work.WorkerPool of gocraft/work v0.5.1")
-	case in.started:
-		return nil, invalid("Register: the pool is started")
+	case pool == nil:
+		return nil, invalid("NewWorker: nil redis pool")
+	case reg == nil:
+		return nil, invalid("NewWorker: nil registry")
 	}
-	w := &Worker{
-		pool: pool, in: in, queue: queueOf(in.namespace), reg: reg, log: opts.Logger,
-		names: map[string]bool{}, running: map[string]int{},
+	o, err := opts.checked()
+	if err != nil {
+		return nil, err
 	}
-	if w.log == nil {
-		w.log = slog.Default()
+	spaces, err := newNamespaces(o.Namespace, o.QueueNames)
+	if err != nil {
+		return nil, err
 	}
-	var lanes []lane
-	for _, task := range reg.Tasks() {
-		for _, l := range lanesOf(task, opts.Lanes) {
-			if in.names[l.name] {
-				return nil, invalid("Register: the pool has a handler for %s already", l.name)
-			}
-			lanes = append(lanes, l)
-		}
+	queues, err := adapter.WorkedQueues(name, o.Queues, reg.Queues())
+	if err != nil {
+		return nil, err
 	}
-	for _, l := range lanes {
-		w.names[l.name] = true
-		pool.JobWithOptions(l.name, work.JobOptions{Priority: l.weight, MaxFails: maxFails, Backoff: w.backoff}, w.run)
+	w := newWorker(newBackend(pool), reg, o, newID())
+	w.slots, w.observations.slots = newSlots(o.Concurrency), make([]observed, o.Concurrency)
+	for _, queue := range queues {
+		w.addLists(queue, spaces.of(queue))
 	}
-	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	return w, nil
 }
 
-// Start starts the pool. It does nothing when called again, or after Stop.
-func (w *Worker) Start() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.begun || w.stopped != nil {
-		return
+func newWorker(b backend, reg *worker.Registry, opts WorkerOptions, id string) *Worker {
+	return &Worker{
+		backend: b, reg: reg, opts: opts, log: opts.Logger, outages: newOutageLog(opts.Logger),
+		id: id, owner: id + ownerSuffix,
+		fetched: fetchedJobs{jobs: map[jobKey]int{}}, remembered: remembered{jobs: map[rememberedKey]struct{}{}},
+		drain: adapter.NewDrain(opts.DrainTimeout), heartbeats: heartbeats{alive: make(chan struct{})}, ended: make(chan struct{}),
 	}
-	w.begun = true
-	w.in, _ = lookInto(w.pool) // the native handlers too
-	w.pool.Start()
-	w.keeper.Go(w.keep)
 }
 
-// Stop stops the pool: no further job of the registry is begun, and running jobs
-// may end until ctx is done. Then their contexts end, with [ErrStopped] as the
-// cause, and Stop returns an error that wraps the context's. A job that fails
-// because of that is put back and has used no attempt. One that does not end goes
-// on; if the process ends meanwhile it runs again once another pool of the
-// namespace has found this one dead: 10 seconds after that pool was started, or at
-// one of the looks that it takes every 10 minutes.
+// newID returns an ID as the library's pools have them.
+func newID() string {
+	var b [12]byte
+	rand.Read(b[:]) //nolint:errcheck // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+// addLists adds the lists of a queue.
+func (w *Worker) addLists(queue, prefix string) {
+	w.spaces = append(w.spaces, space{queue, prefix})
+	for _, task := range w.reg.Tasks() {
+		for _, l := range lanesOf(task, w.opts.Lanes) {
+			w.lists = append(w.lists, newList(queue, prefix, l, w.owner))
+		}
+	}
+}
+
+// Run runs jobs until ctx is done. Then it takes no further ones, waits
+// WorkerOptions.DrainTimeout for those that run, ends their contexts with the cause
+// [worker.ErrStopping], and puts jobs that fail because of that back to the head of
+// their lists, at no attempt's cost. If handlers do not return within 5 seconds more, it
+// puts their jobs back too and returns a [*worker.DrainError] that names them, else
+// nil.
 //
-// Stop may be called again, and by many at once: each call waits for the same end.
-// Without limit in its context it waits for as long as the jobs take.
-func (w *Worker) Stop(ctx context.Context) error {
-	if ctx == nil {
-		return invalid("Stop: nil context")
+// A Redis that is away, when Run begins or later, is tried again until it is back.
+// Run works once: a second call, and one of a Worker that NewWorker or Register has
+// not made, is [core.ErrInvalid].
+func (w *Worker) Run(ctx context.Context) error {
+	switch {
+	case w == nil || w.drain == nil:
+		return invalid("zero Worker: workers are made by NewWorker")
+	case ctx == nil:
+		return invalid("Run: nil context")
+	case !w.begun.CompareAndSwap(false, true):
+		return invalid("Run: the worker has been run before")
 	}
-	w.mu.Lock()
-	if w.stopped == nil {
-		w.stopped, w.stopping = make(chan struct{}), true
-		go w.stop(w.begun, w.stopped)
+	var loops, pulse sync.WaitGroup
+	alive, stopPulse := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPulse()
+	pulse.Go(func() { w.heartbeatLoop(alive) })
+	pulse.Go(func() { w.observeLoop(alive) })
+	loops.Go(func() {
+		alive := w.awaitFirstHeartbeat(ctx)
+		switch {
+		case w.native != nil:
+			w.native.run(ctx, alive)
+		case alive:
+			w.fetchLoop(ctx)
+		}
+	})
+	loops.Go(func() { w.requeueLoop(ctx) })
+	loops.Go(func() { w.recoveryLoop(ctx) })
+	<-ctx.Done()
+	w.stopping.Store(true)
+	err := w.drain.Stop()
+	loops.Wait()
+	w.unrecorded.wait(recordingGrace)
+	close(w.ended)
+	if native := w.native.awaitStop(); native != nil {
+		err = errors.Join(err, native)
+	} else {
+		_ = w.native.putBackAll(context.Background(), w) // logged by outageLog
 	}
-	stopped := w.stopped
-	w.mu.Unlock()
-	select {
-	case <-stopped:
-		return nil
-	case <-ctx.Done():
-	}
-	select {
-	case <-stopped:
-		return nil
-	default:
-	}
-	w.cancel(ErrStopped)
-	return fmt.Errorf("%w: %d jobs still run", contextError(ctx), w.runs())
+	_ = w.putBackUnanswered(context.Background(), true) // the same; then other workers find the jobs
+	stopPulse()
+	pulse.Wait()
+	w.removeHeartbeats()
+	return err
 }
 
-// ErrStopped is the cause with which the context of a job ends that
-// [Worker.Stop] did not wait for.
-var ErrStopped = errors.New("airlock: work: the worker is stopped")
+// recordingGrace is how long verdicts may take to be recorded when the worker stops.
+const recordingGrace = 5 * time.Second
 
-func (w *Worker) stop(begun bool, stopped chan<- struct{}) {
-	defer close(stopped)
-	if begun {
-		w.pool.Stop()
-		w.cancel(ErrStopped) // nothing runs; it ends the keeper
-		w.keeper.Wait()
-		w.tidy()
-	}
-	w.cancel(ErrStopped)
-}
-
-// runs counts the jobs that run.
-func (w *Worker) runs() (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, more := range w.running {
-		n += more
-	}
-	return n
-}
-
-// enter notes that a job is begun, unless the worker is stopping: the library may
-// fetch a further job after it was told to stop.
-func (w *Worker) enter(id string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopping {
-		return false
-	}
-	w.running[id]++
-	return true
-}
-
-func (w *Worker) leave(id string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.running[id]--; w.running[id] == 0 {
-		delete(w.running, id)
-	}
-}
-
-func (w *Worker) conn() redis.Conn { return w.in.redis.Get() }
+// space is a namespace of a worker.
+type space struct{ queue, prefix string }

@@ -8,29 +8,29 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-// What the library v0.5.1 keeps to itself and the worker half must know. It is
-// read, never written. That it is there is tested, and told by Register where it
-// is not: there will be no newer version, but there are forks.
+// What the library v0.5.1 keeps to itself and [Register] must know. It is read, never
+// written. A test looks whether it is there, and Register reports where it is not:
+// there will be no newer version, but there are forks.
 
-// insides are those of a work.WorkerPool.
-type insides struct {
-	namespace string // its prefix
+// poolInternals are those of a work.WorkerPool.
+type poolInternals struct {
+	namespace string // as the pool was given it
 	id        string // under which its running jobs are kept
 	redis     *redis.Pool
 	started   bool
 	names     map[string]bool // that have a handler
 }
 
-func lookInto(pool *work.WorkerPool) (in insides, ok bool) {
+func internalsOf(pool *work.WorkerPool) (in poolInternals, ok bool) {
 	v := reflect.ValueOf(pool).Elem()
 	namespace, id, rdb := v.FieldByName("namespace"), v.FieldByName("workerPoolID"), v.FieldByName("pool")
 	started, types := v.FieldByName("started"), v.FieldByName("jobTypes")
 	if !is(namespace, reflect.String) || !is(id, reflect.String) || !is(started, reflect.Bool) || !is(types, reflect.Map) ||
 		!rdb.IsValid() || rdb.Type() != reflect.TypeFor[*redis.Pool]() {
-		return insides{}, false
+		return poolInternals{}, false
 	}
-	in = insides{
-		namespace: prefixOf(namespace.String()), id: id.String(), started: started.Bool(),
+	in = poolInternals{
+		namespace: namespace.String(), id: id.String(), started: started.Bool(),
 		redis: (*redis.Pool)(rdb.UnsafePointer()), names: map[string]bool{},
 	}
 	for _, name := range types.MapKeys() {
@@ -41,17 +41,23 @@ func lookInto(pool *work.WorkerPool) (in insides, ok bool) {
 
 func is(v reflect.Value, kind reflect.Kind) bool { return v.IsValid() && v.Kind() == kind }
 
-// rawArgs are a job's arguments as they are in Redis: the library itself decodes
-// every number into a float64. Where a job did not come out of Redis they are what
+// textOf returns the message that a job was read from, "" if it did not come out of
+// Redis.
+func textOf(job *work.Job) string {
+	text := reflect.ValueOf(job).Elem().FieldByName("rawJSON")
+	if text.IsValid() && text.Type() == reflect.TypeFor[[]byte]() {
+		return string(text.Bytes())
+	}
+	return ""
+}
+
+// rawArgs returns a job's arguments as they are in Redis: the library itself decodes
+// every number into a float64. For a job that did not come out of Redis they are what
 // it has.
 func rawArgs(job *work.Job) json.RawMessage {
-	var message struct {
-		Args json.RawMessage `json:"args"`
-	}
-	raw := reflect.ValueOf(job).Elem().FieldByName("rawJSON")
-	if raw.IsValid() && raw.Type() == reflect.TypeFor[[]byte]() && raw.Len() > 0 &&
-		json.Unmarshal(raw.Bytes(), &message) == nil && message.Args != nil {
-		return message.Args
+	var m message
+	if text := textOf(job); text != "" && json.Unmarshal([]byte(text), &m) == nil && m.Args != nil {
+		return m.Args
 	}
 	args, err := json.Marshal(job.Args)
 	if err != nil {
