@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
@@ -28,26 +29,29 @@ const (
 
 var errBatchRefused = fmt.Errorf("airlock: nats: another intent of the atomic batch is known already, nothing was stored: %w", core.ErrNotSent)
 
-// atomic stores all intents or none. A batch with a job that is known already is
-// refused as a whole; then those that are known are told apart, so that sending
-// the rest again succeeds, as does sending a batch again whose answer was lost.
+// atomic stores all intents or none. JetStream refuses a batch with a known job as
+// a whole. Then atomic finds out which ones are known, so that sending the rest
+// again succeeds, and also sending a batch again whose answer was lost.
 func (e *Executor) atomic(ctx context.Context, intents []core.Intent) error {
 	limit := time.Now().Add(e.opts.AckTimeout)
 	fresh, again := distinct(intents)
 	for {
-		a := e.batch(ctx, fresh, limit)
+		o := e.publishAtomically(ctx, fresh, limit)
+		if o.foreign != "" {
+			e.reportDoubled(ctx, len(fresh), o.foreign)
+		}
 		switch {
-		case a.conflict && time.Now().Before(limit):
+		case o.inDoubt && time.Now().Before(limit):
 			select {
-			case <-time.After(conflictPause):
+			case <-time.After(inDoubtPause):
 				continue
 			case <-ctx.Done():
-				return all(intents, a.state, fmt.Errorf("%w: %w", contextError(ctx), a.err))
+				return all(intents, o.state, fmt.Errorf("%w: %w", core.ContextError(ctx), o.err))
 			}
-		case isKnown(a.err):
-			return e.tellApart(ctx, intents)
-		case a.state != core.Accepted:
-			return all(intents, a.state, a.err)
+		case isKnown(o.err):
+			return e.findKnown(ctx, intents)
+		case o.state != core.Accepted:
+			return all(intents, o.state, o.err)
 		}
 		if len(again) == 0 {
 			return nil
@@ -78,68 +82,95 @@ func distinct(intents []core.Intent) (fresh []core.Intent, again []int) {
 	return fresh, again
 }
 
-// isKnown reports a refusal because of an ID or key that the stream has. Which
-// one, it does not say.
+// isKnown reports a refusal because of an ID or key that the stream has. JetStream
+// does not say which one.
 func isKnown(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == codeDuplicateInBatch || api.ErrorCode == codeWrongSequence && taken(api))
 }
 
-// batch publishes one atomic batch. The first message's reply tells that no
-// batch was begun, the last one's what became of it.
-func (e *Executor) batch(ctx context.Context, intents []core.Intent, limit time.Time) answer {
-	f, sub, err := e.newFlight(ctx, intents, len(intents))
+// publishAtomically publishes one atomic batch. The first message's answer says
+// that no batch was begun, the last one's what became of it.
+func (e *Executor) publishAtomically(ctx context.Context, intents []core.Intent, limit time.Time) outcome {
+	b, sub, err := e.newBatchPublish(ctx, intents, 2*len(intents))
 	if err != nil {
-		return answer{state: core.NotSent, err: err}
+		return outcome{state: core.NotSent, err: err}
 	}
 	defer sub.Unsubscribe()
-	id, last := f.inbox[len(f.inbox)-22:], len(intents)-1
+	id, last := b.inbox[len(b.inbox)-22:], len(intents)-1
 	for i := range intents {
-		m := &f.message
-		e.mapping.fill(m, &intents[i], f.now)
+		m := &b.message
+		e.mapping.toNative(m, &intents[i], b.now)
 		m.Header[batchIDHeader] = []string{id}
 		m.Header[batchSequenceHeader] = []string{strconv.Itoa(i + 1)}
 		if m.Reply = ""; i == 0 || i == last {
-			f.address(i)
+			b.address(i)
 		}
 		if i == last {
 			m.Header[batchCommitHeader] = []string{"1"}
 		}
 		if err := e.conn.PublishMsg(m); err != nil {
-			state, err := publishError(err)
-			if i < last && state == core.Unknown {
-				state, err = core.NotSent, fmt.Errorf("%w: %w", core.ErrNotSent, err) // without its last message there is no batch
+			o := publishError(err)
+			if i < last && o.state == core.Unknown {
+				o.state, o.err = core.NotSent, fmt.Errorf("%w: %w", o.err, core.ErrNotSent) // without its last message there is no batch
 			}
-			return answer{state: state, err: err}
+			return o
 		}
 	}
-	timer := time.NewTimer(time.Until(limit))
+	timer := time.NewTimer(lookAfter)
 	defer timer.Stop()
+	unanswered := outcome{state: core.Unknown, err: e.noAnswer()}
 	for {
 		select {
-		case m := <-f.replies:
+		case m := <-b.replies:
 			if len(m.Data) == 0 && len(m.Header) == 0 {
 				continue // the batch has begun
 			}
 			var ack pubAck
-			if json.Unmarshal(m.Data, &ack) == nil && isKnown(ack.error()) {
-				return answer{state: core.NotSent, err: ack.error()}
+			if json.Unmarshal(m.Data, &ack) == nil && ack.Error != nil && isKnown(ack.Error) {
+				return outcome{state: core.NotSent, err: fmt.Errorf("airlock: nats: %w", ack.Error)}
 			}
-			return e.answer(m, &intents[last])
+			o := e.outcomeOf(m, &intents[last])
+			if o.foreign != "" { // and the stream's own answer may still come
+				unanswered = o
+				continue
+			}
+			o.foreign = unanswered.foreign
+			return o
 		case <-ctx.Done():
-			return answer{state: core.Unknown, err: contextError(ctx)}
+			return outcome{state: core.Unknown, err: core.ContextError(ctx)}
 		case <-timer.C:
-			return answer{state: core.Unknown, err: e.noAnswer()}
+			// A batch that misses one message is never stored.
+			if v := violation(e.conn, b.lastError); v != nil && b.isAbout(v) {
+				return publishError(&deniedError{v})
+			}
+			left := time.Until(limit)
+			if left <= 0 {
+				return unanswered
+			}
+			timer.Reset(min(lookAfter, left))
 		}
 	}
+}
+
+// isAbout reports whether a permissions violation is about one of the messages.
+func (b *batchPublish) isAbout(violation error) bool {
+	subject := deniedSubject(violation)
+	for i := range b.intents {
+		b.e.mapping.toNative(&b.message, &b.intents[i], b.now)
+		if b.message.Subject == subject {
+			return true
+		}
+	}
+	return false
 }
 
 // probesAtOnce bounds how many intents of a refused batch are asked for at a time.
 const probesAtOnce = 64
 
-// tellApart finds out which intents of a refused batch the stream knows. The
+// findKnown finds out which intents of a refused batch the stream knows. The
 // others are NotSent.
-func (e *Executor) tellApart(ctx context.Context, intents []core.Intent) error {
+func (e *Executor) findKnown(ctx context.Context, intents []core.Intent) error {
 	out := core.OutcomesOf(nil, intents)
 	limited, cancel := context.WithTimeout(ctx, e.opts.AckTimeout)
 	defer cancel()
@@ -153,7 +184,7 @@ func (e *Executor) tellApart(ctx context.Context, intents []core.Intent) error {
 			switch {
 			case err != nil:
 				// Not stored by this call, but perhaps by an earlier one.
-				out[i].State, out[i].Err = core.Unknown, fmt.Errorf("airlock: nats: atomic batch refused: %w", err)
+				out[i].State, out[i].Err = core.Unknown, fmt.Errorf("airlock: nats: atomic batch refused: %w", adapter.Masked(err))
 			case there:
 				out[i].State = known(&intents[i], nil).state
 			default:
@@ -169,26 +200,25 @@ func (e *Executor) tellApart(ctx context.Context, intents []core.Intent) error {
 // key or a schedule by its subject.
 func (e *Executor) knows(ctx context.Context, in *core.Intent) (bool, error) {
 	var m nats.Msg
-	e.mapping.fill(&m, in, time.Now())
+	e.mapping.toNative(&m, in, time.Now())
 	if m.Header.Get(expectSeqHeader) != "" {
 		subject := m.Header.Get(expectSubjectHeader)
 		if subject == "" {
 			subject = m.Subject
 		}
-		if there, err := e.holds(ctx, subject); there || err != nil {
+		if there, err := holds(ctx, e.conn, e.api, e.target.stream, subject); there || err != nil {
 			return there, err
 		}
 	}
-	probe := nats.Msg{Subject: m.Subject, Header: nats.Header{nats.MsgIdHdr: []string{in.ID}}}
 	// The server looks at the ID before the one header and after the other,
 	// depending on whether it replicates the stream (v2.15.2, server/stream.go,
 	// processJetStreamMsg; server/jetstream_batching.go).
-	if e.several {
-		probe.Header[nats.ExpectedLastSeqHdr] = []string{strconv.FormatInt(1<<62, 10)}
-	} else {
-		probe.Header[nats.ExpectedLastMsgIdHdr] = []string{"none has a blank"}
+	probe := neverStored(m.Subject)
+	if !e.target.several {
+		probe.Header = nats.Header{nats.ExpectedLastMsgIdHdr: []string{"none has a blank"}}
 	}
-	reply, err := e.conn.RequestMsgWithContext(ctx, &probe)
+	probe.Header[nats.MsgIdHdr] = []string{in.ID}
+	reply, err := request(ctx, e.conn, probe, e.opts.AckTimeout)
 	if err != nil {
 		return false, err
 	}
@@ -200,30 +230,4 @@ func (e *Executor) knows(ctx context.Context, in *core.Intent) (bool, error) {
 		return false, ack.Error
 	}
 	return ack.Duplicate, nil
-}
-
-// holds reports whether the stream has a message on a subject, which may have
-// wildcards. It asks the leader: other replicas may be behind.
-func (e *Executor) holds(ctx context.Context, subject string) (bool, error) {
-	body, err := json.Marshal(map[string]string{"last_by_subj": subject})
-	if err != nil {
-		return false, err
-	}
-	reply, err := e.conn.RequestWithContext(ctx, e.api+"STREAM.MSG.GET."+e.stream, body)
-	if err != nil {
-		return false, err
-	}
-	var found struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(reply.Data, &found); err != nil {
-		return false, err
-	}
-	switch {
-	case found.Error == nil:
-		return true, nil
-	case found.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return false, nil
-	}
-	return false, found.Error
 }

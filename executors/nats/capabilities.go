@@ -5,18 +5,18 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goairlock/airlock/core"
 )
 
 const (
 	// headroom is what every message leaves for the headers that a worker adds
-	// when it puts the job off or buries it.
-	headroom = 2048
+	// when it puts the job off or buries it: at most 300 bytes of ID, 700 of
+	// subject, 700 of reason, 800 of schedule.
+	headroom = 4096
 
 	// roomForHeaders is what the claimed payload leaves of max_payload, so that the
-	// claim holds whatever the headers.
+	// claim holds for all headers.
 	roomForHeaders = 1 << 16
 
 	// largestHeader is what nats-server stores (v2.15.2, server/stream.go: the
@@ -24,20 +24,12 @@ const (
 	largestHeader = 1<<16 - 1
 )
 
-// largestMessage is the most bytes that headers and payload have together.
-func largestMessage(conn *nats.Conn, cfg jetstream.StreamConfig) int {
-	most := int(conn.MaxPayload())
-	if cfg.MaxMsgSize > 0 && (most <= 0 || int(cfg.MaxMsgSize) < most) {
-		most = int(cfg.MaxMsgSize)
-	}
-	return most
-}
-
-func capabilities(cfg jetstream.StreamConfig, o Options, m *mapping, largest int) core.Capabilities {
-	native := core.Claim{Support: core.Native}
-	exact := core.Claim{Support: core.Native, Granularity: time.Nanosecond}
+func capabilities(s streamInfo, o Options, m *mapping, largest int) core.Capabilities {
+	cfg := s.Config
+	native := core.Claim{Support: core.SupportNative}
+	exact := core.Claim{Support: core.SupportNative, Granularity: time.Nanosecond}
 	emulated := func(else_ string) core.Claim {
-		return core.Claim{Support: core.Emulated, Granularity: time.Nanosecond, Reason: else_}
+		return core.Claim{Support: core.SupportEmulated, Granularity: time.Nanosecond, Reason: else_}
 	}
 	caps := core.Capabilities{
 		Executor: name,
@@ -45,51 +37,58 @@ func capabilities(cfg jetstream.StreamConfig, o Options, m *mapping, largest int
 			core.OptionQueue:       native,
 			core.OptionPriority:    {Reason: "JetStream has no priorities, and Options.Lanes is off"},
 			core.OptionDelay:       {Reason: "the stream does not allow schedules (allow_msg_schedules)"},
-			core.OptionMaxAttempts: {Support: core.Emulated, Reason: "another worker delivers up to its consumer's max_deliver"},
+			core.OptionMaxAttempts: {Support: core.SupportEmulated, Reason: "another worker delivers up to its consumer's max_deliver"},
 			core.OptionBackoff:     emulated("another worker waits as its own code and its consumer say"),
 			core.OptionTimeout:     emulated("another worker does not know of it"),
 			core.OptionDeadline:    emulated("another worker does not know of it"),
 			core.OptionID:          native,
-			core.OptionUnique:      native,
+			core.OptionUnique:      {Reason: "the server is older than 2.11 and ignores what keeps a key unique"},
 			core.OptionHeader:      native,
 		},
-		Delivery:   core.AtLeastOnce,
-		Durability: core.InBroker,
-		Order:      core.FIFO,
-		Batch:      core.PartialBatch,
+		Delivery:   core.GuaranteeAtLeastOnce,
+		Durability: core.DurabilityBroker,
+		Order:      core.OrderFIFO,
 		IDWindow: core.Window{
-			Kind: core.FixedWindow, For: cfg.Duplicates, Survives: core.SurvivesReconnect,
+			Kind: core.WindowFixed, For: cfg.Duplicates, Survives: core.SurvivalReconnect,
 		},
-		DefaultAttempts: defaultAttempts,
+		DefaultAttempts: core.DefaultMaxAttempts,
+	}
+	if s.level() >= level211 {
+		caps.Options[core.OptionUnique] = native
 	}
 	if cfg.AllowMsgSchedules {
 		caps.Options[core.OptionDelay] = exact
 	}
 	if o.Lanes {
 		caps.Options[core.OptionPriority] = core.Claim{
-			Support: core.Emulated, Reason: "another worker reads the lanes as it likes",
+			Support: core.SupportEmulated, Reason: "another worker reads the lanes as it likes",
 		}
-		caps.Ranking, caps.PriorityLevels = core.Weighted, len(lanes)
+		caps.Ranking, caps.PriorityLevels = core.RankingWeighted, len(lanes)
 	}
 	if o.Atomic {
-		caps.Batch = core.AtomicBatch
+		caps.AtomicBatch = true
 	}
 	if largest > 0 {
 		caps.MaxPayload = max(largest-min(roomForHeaders, largest/2), 1)
 	}
-	caps.Refuse = func(in core.Intent) error { return tooLarge(m, in, largest) }
+	caps.Refuse = func(in core.Intent) error {
+		if err := m.queues.Refuse(&in); err != nil {
+			return err
+		}
+		return tooLarge(m, in, largest)
+	}
 	return caps
 }
 
-// tooLarge counts the headers, which share max_payload with the payload and have
-// a limit of their own, and which nobody can see from the outside.
+// tooLarge counts the headers too. They share max_payload with the payload and
+// have a limit of their own, and callers do not see all of them.
 func tooLarge(m *mapping, in core.Intent, largest int) error {
 	bound := headroom + len(in.Payload()) + 6*in.Headers().Size() + 4096
 	if bound <= largestHeader && (largest <= 0 || bound <= largest) {
-		return nil // whatever the headers turn out to be
+		return nil // with any headers
 	}
 	var msg nats.Msg
-	m.fill(&msg, &in, time.Time{})
+	m.toNative(&msg, &in, time.Time{})
 	header := headerSize(msg.Header)
 	switch {
 	case header > largestHeader-headroom:

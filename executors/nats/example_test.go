@@ -13,13 +13,14 @@ import (
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/worker"
 )
 
 // SendReceipt is declared where the domain is, without a queue or a handler.
 var SendReceipt = core.DeclareTask[string]("email.receipt", core.MaxAttempts(5))
 
-// A producer. The stream is made where a program is set up, and is left alone
-// where it exists; what a call could not send, or may not have sent, is sent again.
+// A producer. EnsureStream creates the stream if there is none. The wrapper sends
+// again what was not sent, or may not have been.
 func Example() {
 	ctx := context.Background()
 	conn, err := nats.Connect("nats://localhost:4222", nats.MaxReconnects(-1))
@@ -49,7 +50,7 @@ func Example() {
 	}
 }
 
-// A worker that stops when its process is asked to, with its jobs done.
+// A worker that finishes its jobs and stops when its process gets a SIGTERM.
 func ExampleWorker() {
 	conn, err := nats.Connect("nats://localhost:4222", nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true))
 	if err != nil {
@@ -60,13 +61,13 @@ func ExampleWorker() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	reg, err := core.NewRegistry(core.Handle(SendReceipt, func(ctx context.Context, order string) error {
+	reg, err := worker.NewRegistry(worker.Handle(SendReceipt, func(ctx context.Context, order string) error {
 		return nil
 	}))
 	if err != nil {
 		log.Fatal(err)
 	}
-	worker, err := natsexec.NewWorker(js, "JOBS", reg, &natsexec.Options{
+	worker, err := natsexec.NewWorker(js, "JOBS", reg, &natsexec.WorkerOptions{
 		Lanes: true, Queues: []string{"mail", "default"}, Concurrency: 50,
 	})
 	if err != nil {

@@ -8,19 +8,22 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 )
 
-// Our own headers. The envelope is left out where it would say nothing that the
-// subject and Nats-Msg-Id do not.
+// Our own headers. The first is written with every job, the others by workers.
 const (
-	envelopeHeader = "Airlock-Envelope"
-	attemptsHeader = "Airlock-Attempts" // attempts before the message at hand was published
-	reasonHeader   = "Airlock-Reason"   // why a job is dead
+	envelopeHeader  = "Airlock-Envelope"
+	attemptsHeader  = "Airlock-Attempts"   // attempts used up before this message was published
+	idHeader        = "Airlock-Id"         // the ID of a job whose envelope has none, or cannot be read
+	notBeforeHeader = "Airlock-Not-Before" // on streams without schedules: when the job is due
+	reasonHeader    = "Airlock-Reason"     // why a job is dead
+	subjectHeader   = "Airlock-Subject"    // the subject that a dead job came from
 )
 
 // Headers of nats-server 2.12 and later. jetstream.WithScheduleAt would write
-// whole seconds, and so have jobs run early.
+// whole seconds, and jobs would run early.
 const (
 	scheduleHeader       = "Nats-Schedule"
 	scheduleTargetHeader = "Nats-Schedule-Target"
@@ -28,40 +31,38 @@ const (
 	expectSubjectHeader  = "Nats-Expected-Last-Subject-Sequence-Subject"
 )
 
-// The second token of a subject.
+// The second token of a subject that is not of a lane.
 const (
-	laneNormal = "job"
-	laneHigh   = "high"
-	laneLow    = "low"
-	kindAt     = "at"
-	kindDead   = "dead"
+	kindAt   = "at"
+	kindDead = "dead"
 )
-
-const defaultQueue = "default"
 
 // mapping turns intents into messages.
 type mapping struct {
 	stream string
 	lanes  bool
+	queues adapter.QueueNames
 }
 
-// fill makes msg the message of the intent. It keeps msg.Header, emptied, for a
-// batch is published with one message filled again and again.
-func (m *mapping) fill(msg *nats.Msg, in *core.Intent, now time.Time) {
+// toNative makes msg the message of the intent. It uses what msg has: a batch is
+// published with one message that is filled again and again, and whose subject and
+// headers mostly stay the same.
+func (m *mapping) toNative(msg *nats.Msg, in *core.Intent, now time.Time) {
 	o := &in.Options
+	id, envelope := again(msg.Header, nats.MsgIdHdr), again(msg.Header, envelopeHeader)
 	if msg.Header == nil {
 		msg.Header = nats.Header{}
 	} else {
 		clear(msg.Header)
 	}
 	h := msg.Header
-	queue, lane := o.Queue, m.lane(o.Priority)
-	if queue == "" {
-		queue = defaultQueue
-	}
 
 	// Queue, Priority and Unique: the subject.
-	msg.Subject, msg.Data = m.subject(lane, queue, in.Task), in.Payload()
+	queue, lane := m.queues.Native(o.Queue), m.lane(o.Priority)
+	if !m.isSubject(msg.Subject, lane, queue, in.Task) {
+		msg.Subject = m.subject(lane, queue, in.Task)
+	}
+	msg.Data = in.Payload()
 	if o.Unique != "" {
 		key := uniqueToken(o.Unique)
 		msg.Subject += key
@@ -70,11 +71,11 @@ func (m *mapping) fill(msg *nats.Msg, in *core.Intent, now time.Time) {
 	}
 
 	// ID.
-	h[nats.MsgIdHdr] = []string{in.ID}
+	id[0], h[nats.MsgIdHdr] = in.ID, id
 
-	// Delay: a schedule on a subject of the job's own, for a second one on the same subject would replace the first.
-	delayed := o.At.After(now)
-	if delayed {
+	// Delay: a schedule on a subject of the job's own. A second schedule on the
+	// same subject would replace the first.
+	if o.At.After(now) {
 		h[scheduleHeader] = []string{scheduleAt(o.At)}
 		h[scheduleTargetHeader] = []string{msg.Subject}
 		if o.Unique != "" {
@@ -98,13 +99,36 @@ func (m *mapping) fill(msg *nats.Msg, in *core.Intent, now time.Time) {
 		hidden[k] = v
 	}
 
-	// MaxAttempts, Backoff, Timeout, Deadline, and the ID, which a schedule drops when it fires.
-	if delayed || hidden != nil || o.MaxAttempts != 0 || !o.Backoff.IsZero() || o.Timeout != 0 ||
-		!o.Deadline.IsZero() || o.Unique != "" {
-		env := in.Envelope()
-		env.Headers = core.NewHeaders(hidden)
-		h[envelopeHeader] = []string{string(env.Encode())}
+	// MaxAttempts, Backoff, Timeout, Deadline, and the ID, which a schedule drops
+	// when it fires.
+	env := adapter.EnvelopeOf(in)
+	env.Headers = core.NewHeaders(hidden)
+	if env.MaxAttempts == 0 {
+		env.MaxAttempts = core.DefaultMaxAttempts
 	}
+	envelope[0], h[envelopeHeader] = string(env.Encode()), envelope
+}
+
+// again returns the values of a header, for one value.
+func again(h nats.Header, key string) []string {
+	if values := h[key]; len(values) == 1 {
+		return values
+	}
+	return make([]string, 1)
+}
+
+// isSubject reports whether s is what subject returns.
+func (m *mapping) isSubject(s, kind, queue, task string) bool {
+	for i, token := range [...]string{m.stream, kind, queue} {
+		rest, ok := strings.CutPrefix(s, token)
+		if !ok || rest == "" || rest[0] != '.' {
+			return false
+		}
+		if s = rest[1:]; i == 2 {
+			return s == task
+		}
+	}
+	return false
 }
 
 func (m *mapping) subject(kind, queue, task string) string {
@@ -113,19 +137,14 @@ func (m *mapping) subject(kind, queue, task string) string {
 
 // lane is the second token of a job's subject.
 func (m *mapping) lane(priority int) string {
-	switch {
-	case !m.lanes || priority == 0:
+	if !m.lanes {
 		return laneNormal
-	case priority >= 8:
-		return laneHigh
-	case priority <= 3:
-		return laneLow
 	}
-	return laneNormal
+	return laneOf(priority)
 }
 
-// uniqueToken ends the subject of a job with a unique key. No task can have such
-// a token: names have no "=", and no "~".
+// uniqueToken ends the subject of a job with a unique key. No task has such a
+// token: names have no "=" and no "~".
 func uniqueToken(key string) string { return ".=" + hash(key) }
 
 // ownToken ends the subject of a schedule.
@@ -137,13 +156,13 @@ func hash(s string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// scheduleAt is a header value of nanoseconds. The server parses them (v2.15.2,
+// scheduleAt is a header value with nanoseconds. The server parses them (v2.15.2,
 // server/scheduler.go, parseMsgSchedule).
 func scheduleAt(t time.Time) string { return "@at " + t.UTC().Format(time.RFC3339Nano) }
 
-// plainHeader reports whether NATS carries a header as it is, and takes it for
-// nothing of its own. A message without payload and with a header Status is not
-// a message for a pulling client.
+// plainHeader reports whether NATS carries a header unchanged and does not use it
+// for itself. A message without payload and with a header Status is not a message
+// for a client that pulls.
 func plainHeader(key, value string) bool {
 	const reserved = "Nats-"
 	if len(key) >= len(reserved) && strings.EqualFold(key[:len(reserved)], reserved) ||

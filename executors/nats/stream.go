@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/goairlock/airlock/adapter"
 )
 
 // StreamOptions say what [EnsureStream] is to make or to find. The zero value
@@ -31,12 +33,13 @@ const defaultWindow = 5 * time.Minute
 // EnsureStream creates a stream as this package wants it: a work queue with the
 // subjects of the package comment, schedules, atomic batches and a duplicate
 // window, and without any limit that could drop a job. Nil opts are the zero
-// [StreamOptions].
+// [StreamOptions]. It needs a server of version 2.12 or later.
 //
-// A stream that exists is never changed. If it does not fit, the error is
+// It never changes a stream that exists. If that does not fit, the error is
 // [core.ErrInvalid] and names everything that does not: another retention, limits
-// of age, number or size, subjects that are missing, no schedules, fewer replicas
-// or a shorter window than asked for. Other errors are those of JetStream.
+// of age, number or size, missing subjects, no schedules, fewer replicas or a
+// shorter window than asked for. The subject for claims may be missing. A server that is too old is [core.ErrInvalid] as
+// well, and nothing is created. Other errors are those of JetStream.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, stream string, opts *StreamOptions) error {
 	var o StreamOptions
 	if opts != nil {
@@ -45,19 +48,20 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, stream string, op
 	if o.Replicas < 0 || o.Window < 0 {
 		return invalidf("StreamOptions of %d replicas and a window of %v", o.Replicas, o.Window)
 	}
-	cfg, err := readStream(ctx, js, stream)
+	s, err := readStream(ctx, js, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		cfg, err = createStream(ctx, js, stream, o)
+		s, err = createStream(ctx, js, stream, o)
 	}
 	if err != nil {
 		return err
 	}
+	cfg := s.Config
 	wrong := misfits(cfg, true)
 	if !cfg.AllowMsgSchedules {
-		wrong = append(wrong, errors.New("no schedules (allow_msg_schedules): delays would be refused, and retries wait in their consumer"))
+		wrong = append(wrong, errors.New("no schedules (allow_msg_schedules): delays are refused, and retries wait in their consumer"))
 	}
 	if !cfg.AllowAtomicPublish {
-		wrong = append(wrong, errors.New("no atomic batches (allow_atomic): Options.Atomic would be refused"))
+		wrong = append(wrong, errors.New("no atomic batches (allow_atomic): Options.Atomic is refused"))
 	}
 	if o.Replicas > 0 && cfg.Replicas != o.Replicas {
 		wrong = append(wrong, fmt.Errorf("%d replicas, want %d", cfg.Replicas, o.Replicas))
@@ -74,27 +78,29 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, stream string, op
 	return nil
 }
 
-func createStream(ctx context.Context, js jetstream.JetStream, stream string, o StreamOptions) (jetstream.StreamConfig, error) {
+func createStream(ctx context.Context, js jetstream.JetStream, stream string, o StreamOptions) (streamInfo, error) {
+	// An older server ignores the settings that it does not know and creates the rest.
+	if err := checkLevel(ctx, js); err != nil {
+		return streamInfo{}, err
+	}
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
 	if o.Window == 0 {
 		o.Window = defaultWindow
 	}
-	s, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: stream, Subjects: subjects(stream, true), Retention: jetstream.WorkQueuePolicy, Storage: o.Storage,
+	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: stream, Subjects: append(subjects(stream, true), stream+"."+kindClaim+".>"), Retention: jetstream.WorkQueuePolicy, Storage: o.Storage,
 		Replicas: o.Replicas, Duplicates: o.Window, AllowMsgSchedules: true, AllowAtomicPublish: true,
 		AllowRollup: true, AllowDirect: true,
 	})
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was faster, with a stream of his own
-		return readStream(ctx, js, stream)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was faster, perhaps with another configuration
+		return streamInfo{}, fmt.Errorf("airlock: nats: create stream %s: %w", stream, adapter.Masked(err))
 	}
-	if err != nil {
-		return jetstream.StreamConfig{}, fmt.Errorf("airlock: nats: create stream %s: %w", stream, err)
-	}
-	return s.CachedInfo().Config, nil
+	return readStream(ctx, js, stream)
 }
 
+// subjects are those that a stream must have.
 func subjects(stream string, withLanes bool) []string {
 	kinds := []string{laneNormal, kindAt, kindDead}
 	if withLanes {
@@ -107,23 +113,36 @@ func subjects(stream string, withLanes bool) []string {
 	return list
 }
 
-func readStream(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.StreamConfig, error) {
+// A streamInfo is what JetStream says of a stream. The client's own type has no
+// domain.
+type streamInfo struct {
+	Config  jetstream.StreamConfig `json:"config"`
+	Created time.Time              `json:"created"`
+	Domain  string                 `json:"domain"`
+}
+
+func readStream(ctx context.Context, js jetstream.JetStream, stream string) (streamInfo, error) {
+	var s streamInfo
 	switch {
 	case ctx == nil:
-		return jetstream.StreamConfig{}, invalidf("nil context")
+		return s, invalidf("nil context")
 	case js == nil:
-		return jetstream.StreamConfig{}, invalidf("nil JetStream")
-	case stream == "":
-		return jetstream.StreamConfig{}, invalidf("empty stream name")
+		return s, invalidf("nil JetStream")
 	}
-	s, err := js.Stream(ctx, stream)
-	switch {
-	case errors.Is(err, jetstream.ErrInvalidStreamName):
-		return jetstream.StreamConfig{}, invalidf("stream %q: %v", stream, err)
-	case err != nil:
-		return jetstream.StreamConfig{}, fmt.Errorf("airlock: nats: read stream %s: %w", stream, err)
+	if err := checkStreamName(stream); err != nil {
+		return s, err
 	}
-	return s.CachedInfo().Config, nil
+	if err := ask(ctx, js.Conn(), apiPrefix(js)+"STREAM.INFO."+stream, nil, &s); err != nil {
+		return s, fmt.Errorf("airlock: nats: read stream %s: %w", stream, err)
+	}
+	return s, nil
+}
+
+func checkStreamName(stream string) error {
+	if stream == "" || strings.ContainsAny(stream, "*>./\\ \t\r\n") {
+		return invalidf("stream name %q, want one without blanks and . * > / \\", stream)
+	}
+	return nil
 }
 
 // apiPrefix is what the subjects of JetStream's own interface begin with.
@@ -167,9 +186,10 @@ func misfits(cfg jetstream.StreamConfig, withLanes bool) []error {
 	add(cfg.Sealed, "it is sealed")
 	add(cfg.Mirror != nil, "it is a mirror")
 	// nats-server issue 8423: scheduled messages lost on a work queue with sources and replicas.
-	add(len(cfg.Sources) > 0, "it has sources, beside which schedules have been lost")
+	add(len(cfg.Sources) > 0, "it has sources, together with which schedules have been lost")
 	add(cfg.SubjectTransform != nil, "a subject transform moves jobs away from their workers")
 	add(cfg.AllowMsgCounter, "it is a counter (allow_msg_counter)")
+	add(cfg.AllowMsgTTL && cfg.SubjectDeleteMarkerTTL > 0, "markers of deleted subjects (subject_delete_marker_ttl) would arrive as jobs")
 	add(cfg.Duplicates <= 0, "no duplicate window: a job sent again would be a second one")
 	return wrong
 }
