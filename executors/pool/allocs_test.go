@@ -7,8 +7,7 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// The batch is one that ran before, so that its jobs are dropped and what is
-// counted is the hand-over alone.
+// The batch has run before, so its jobs are dropped and only the hand-over counts.
 func TestAHandOverAllocatesNothingPerIntent(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -25,7 +24,7 @@ func TestAHandOverAllocatesNothingPerIntent(t *testing.T) {
 		receive(t, ran)
 	}
 	n := testing.AllocsPerRun(100, func() { mustExecute(t, pool, batch...) })
-	if n > 30 { // goroutines come, and now and then a block of 64 more than are kept
+	if n > 30 { // those of starting goroutines
 		t.Errorf("%v allocations for %d intents", n, len(batch))
 	}
 }

@@ -6,28 +6,17 @@ import (
 	"github.com/goairlock/airlock/core"
 )
 
-// Capabilities returns what this pool declares about itself.
-func (e *Executor) Capabilities() core.Capabilities {
-	if e == nil {
-		return core.Capabilities{}
-	}
-	return e.caps
-}
-
 func capabilities(o *Options) core.Capabilities {
-	native := core.Claim{Support: core.Native}
-	exact := core.Claim{Support: core.Native, Granularity: time.Nanosecond}
-	batch, window := core.PartialBatch, core.Window{Kind: core.StoredWindow, Count: o.RememberIDs}
-	if o.RefuseWhenFull {
-		batch = core.AtomicBatch
-	}
+	native := core.Claim{Support: core.SupportNative}
+	exact := core.Claim{Support: core.SupportNative, Granularity: time.Nanosecond}
+	window := core.Window{Kind: core.WindowStored, Count: o.RememberIDs}
 	if o.RememberIDs == 0 {
-		window = core.Window{Kind: core.UnfinishedWindow}
+		window = core.Window{Kind: core.WindowUnfinished}
 	}
 	return core.Capabilities{
 		Executor: "pool",
 		Options: map[core.OptionName]core.Claim{
-			core.OptionQueue:       {Support: core.NotApplicable, Reason: "one pool works every queue"},
+			core.OptionQueue:       {Support: core.SupportNotApplicable, Reason: "one pool runs the jobs of every queue"},
 			core.OptionPriority:    native,
 			core.OptionDelay:       exact,
 			core.OptionMaxAttempts: native,
@@ -38,13 +27,13 @@ func capabilities(o *Options) core.Capabilities {
 			core.OptionUnique:      native,
 			core.OptionHeader:      native,
 		},
-		Delivery:        core.AtMostOnce,
-		Durability:      core.InProcess,
-		Order:           core.FIFO,
-		Batch:           batch,
+		Delivery:        core.GuaranteeAtMostOnce,
+		Durability:      core.DurabilityProcess,
+		Order:           core.OrderFIFO,
+		AtomicBatch:     o.RefuseWhenFull,
 		IDWindow:        window,
-		Ranking:         core.Strict,
+		Ranking:         core.RankingStrict,
 		PriorityLevels:  10,
-		DefaultAttempts: defaultAttempts,
+		DefaultAttempts: core.DefaultMaxAttempts,
 	}
 }

@@ -2,6 +2,8 @@ package poolexec_test
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
 
 	"github.com/goairlock/airlock/conformance"
@@ -13,6 +15,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Harness{
 		Subject:  conformance.Subject{Name: "pool", Module: "github.com/goairlock/airlock/executors/pool"},
 		InBubble: true,
+		Inspects: true,
 		New:      newSystem,
 	})
 }
@@ -22,18 +25,24 @@ func newSystem(t conformance.T, s conformance.Setup) conformance.System {
 	if workers == 0 {
 		workers = 8
 	}
-	exec, err := poolexec.New(&poolexec.Options{Registry: s.Registry, Workers: workers, Capacity: s.Room})
+	exec, err := poolexec.New(&poolexec.Options{Registry: s.Registry, Workers: workers, Capacity: s.Room, Logger: s.Logger})
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
+	view, err := poolexec.NewInspector(exec)
+	if err != nil {
+		t.Fatalf("NewInspector: %v", err)
+	}
 	sys := conformance.System{
-		Exec: exec.Execute, Caps: exec.Capabilities(),
+		Inspector: view,
+		Exec:      exec.Execute, Caps: exec.Capabilities(),
 		Stop: exec.Stop, StopAccepting: true, Slots: workers,
 	}
 	start := func(context.Context) error { return nil }
 	if s.Paused {
 		start = occupy(t, exec, workers)
 		sys.Start = start
+		sys.Stop = func(ctx context.Context) error { return errors.Join(start(ctx), exec.Stop(ctx)) }
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -63,12 +72,9 @@ func occupy(t conformance.T, exec *poolexec.Executor, workers int) func(context.
 		}
 		<-running
 	}
-	released := false
+	free := sync.OnceFunc(func() { close(release) })
 	return func(context.Context) error {
-		if !released {
-			released = true
-			close(release)
-		}
+		free()
 		return nil
 	}
 }

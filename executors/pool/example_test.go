@@ -8,14 +8,15 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	poolexec "github.com/goairlock/airlock/executors/pool"
+	"github.com/goairlock/airlock/worker"
 )
 
 func Example() {
 	type Receipt struct{ Order string }
 	sendReceipt := core.DeclareTask[Receipt]("email.receipt", core.MaxAttempts(5))
 
-	registry, err := core.NewRegistry(core.Handle(sendReceipt, func(ctx context.Context, r Receipt) error {
-		job, _ := core.JobFrom(ctx)
+	registry, err := worker.NewRegistry(worker.Handle(sendReceipt, func(ctx context.Context, r Receipt) error {
+		job, _ := worker.JobFrom(ctx)
 		fmt.Printf("receipt for order %s, attempt %d of %d\n", r.Order, job.Attempt, job.MaxAttempts)
 		return nil
 	}))
@@ -74,8 +75,8 @@ func ExampleExecutor_Stop() {
 // A pool keeps no dead jobs: OnDone does, where that matters.
 func ExampleOptions_onDone() {
 	pool, err := poolexec.New(&poolexec.Options{
-		OnDone: func(in core.Intent, v core.Verdict) {
-			if v.Action == core.Dead {
+		OnDone: func(in core.Intent, v worker.Verdict) {
+			if v.Action == worker.Dead {
 				fmt.Println("dead:", in, "because of", v.Err)
 			}
 		},
@@ -84,7 +85,7 @@ func ExampleOptions_onDone() {
 		panic(err)
 	}
 	charge := core.NewTask("card.charge", func(ctx context.Context, cents int) error {
-		return core.Permanent(errors.New("card expired"))
+		return worker.Permanent(errors.New("card expired"))
 	})
 	in, _ := charge.Intent(1999, core.ID("charge-7"))
 	if err := pool.Execute(context.Background(), in); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	poolexec "github.com/goairlock/airlock/executors/pool"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestEveryAcceptedIntentRunsOnce(t *testing.T) {
@@ -45,7 +46,7 @@ func TestEveryAcceptedIntentRunsOnce(t *testing.T) {
 	}
 }
 
-func TestBadInputIsToldAndNothingRuns(t *testing.T) {
+func TestBadInputIsAnErrorAndNothingRuns(t *testing.T) {
 	t.Parallel()
 	for _, opts := range []poolexec.Options{{Workers: -1}, {Capacity: -1}} {
 		if _, err := poolexec.New(&opts); !errors.Is(err, core.ErrInvalid) {
@@ -94,7 +95,10 @@ func TestBadInputIsToldAndNothingRuns(t *testing.T) {
 		if err := zero.Execute(context.Background(), good); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("zero pool: %v", err)
 		}
-		if err := zero.Stop(context.Background()); err != nil {
+		if err := core.Executor(zero.Execute).Check(context.Background()); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("zero pool: Check: %v", err)
+		}
+		if err := zero.Stop(context.Background()); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("zero pool: Stop: %v", err)
 		}
 		if caps := zero.Capabilities(); len(caps.Options) != 0 {
@@ -111,15 +115,15 @@ func TestHandlersComeFromTheRegistryAndSeeTheirJob(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	declared := core.DeclareTask[string]("test.declared", core.Header("A", "default"))
-	jobs := make(chan core.Job, 1)
-	reg, err := core.NewRegistry(core.Handle(declared, func(ctx context.Context, s string) error {
+	jobs := make(chan worker.Job, 1)
+	reg, err := worker.NewRegistry(worker.Handle(declared, func(ctx context.Context, s string) error {
 		if ctx.Value(key{}) != nil {
 			t.Error("the producer's context reaches the handler")
 		}
 		if ctx.Err() != nil {
 			t.Error("the producer's cancellation reaches the handler")
 		}
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		jobs <- job
 		return nil
 	}))
@@ -216,7 +220,7 @@ func TestJobsOfOneLevelStartInTheOrderOfDispatch(t *testing.T) {
 	var l ledger
 	task := core.NewTask("test.note", func(_ context.Context, i int) error { l.add(fmt.Sprint(i)); return nil })
 	var want []string
-	for n, i := 1, 0; n < 300; n = n*2 + 1 { // across blocks of every fill
+	for n, i := 1, 0; n < 300; n = n*2 + 1 {
 		var batch []core.Intent
 		for range n {
 			batch = append(batch, newIntent(t, task, i))
@@ -231,10 +235,41 @@ func TestJobsOfOneLevelStartInTheOrderOfDispatch(t *testing.T) {
 	}
 }
 
+// Each job dispatches two more, so that jobs are taken from a queue that grows.
+func TestTheOrderHoldsWhileTheQueueGrows(t *testing.T) {
+	t.Parallel()
+	const jobs = 5000
+	var pool *poolexec.Executor
+	var got []int
+	done := make(chan struct{})
+	var task core.Task[int]
+	task = core.NewTask("test.two-more", func(ctx context.Context, i int) error {
+		if got = append(got, i); len(got) == jobs {
+			close(done)
+		}
+		var next []core.Intent
+		for _, n := range []int{2*i + 1, 2*i + 2} {
+			if n < jobs {
+				next = append(next, newIntent(t, task, n))
+			}
+		}
+		return pool.Execute(ctx, next...)
+	})
+	pool = newPool(t, &poolexec.Options{Workers: 1})
+	mustExecute(t, pool, newIntent(t, task, 0))
+	receive(t, done)
+	mustStop(t, pool)
+	for i := range got {
+		if got[i] != i {
+			t.Fatalf("run %d is of job %d", i, got[i])
+		}
+	}
+}
+
 func TestPanicsAndGoexitAreFailuresAndCostNoWorker(t *testing.T) {
 	t.Parallel()
-	verdicts := make(chan core.Verdict, 100)
-	pool := newPool(t, &poolexec.Options{Workers: 2, OnDone: func(in core.Intent, v core.Verdict) {
+	verdicts := make(chan worker.Verdict, 100)
+	pool := newPool(t, &poolexec.Options{Workers: 2, OnDone: func(in core.Intent, v worker.Verdict) {
 		verdicts <- v
 		if in.Options.Queue == "hook-panics" {
 			panic("in the hook")
@@ -262,17 +297,17 @@ func TestPanicsAndGoexitAreFailuresAndCostNoWorker(t *testing.T) {
 			v := receive(t, verdicts)
 			var p *core.PanicError
 			if how == "goexit" {
-				if v.Action != core.Dead || !strings.Contains(v.Err.Error(), "Goexit") {
+				if v.Action != worker.Dead || !strings.Contains(v.Err.Error(), "Goexit") {
 					t.Errorf("%s: got %v", how, v)
 				}
-			} else if v.Action != core.Dead || !errors.As(v.Err, &p) || len(p.Stack) == 0 {
+			} else if v.Action != worker.Dead || !errors.As(v.Err, &p) || len(p.Stack) == 0 {
 				t.Errorf("%s: got %v", how, v)
 			}
 		}
 	}
 	for range 20 {
 		mustExecute(t, pool, newIntent(t, task, "none"))
-		if v := receive(t, verdicts); v.Action != core.Done {
+		if v := receive(t, verdicts); v.Action != worker.Done {
 			t.Errorf("got %v", v)
 		}
 	}
@@ -301,22 +336,60 @@ func TestAFullPoolHandsOverFromItsOwnJobs(t *testing.T) {
 	mustStop(t, pool)
 }
 
+func TestAQuestionIsAnsweredAndNothingRuns(t *testing.T) {
+	t.Parallel()
+	pool := newPool(t, &poolexec.Options{Workers: 1, Capacity: 1})
+	exec := core.Executor(pool.Execute)
+	task := core.NewTask("test.own", func(context.Context, string) error { t.Error("a job ran"); return nil })
+	unknown := newIntent(t, core.DeclareTask[string]("test.unknown"), "x")
+	good, native := newIntent(t, task, "x"), newIntent(t, task, "x", core.NativeOption("asynq", 1))
+	for _, tc := range []struct {
+		intents []core.Intent
+		want    error
+	}{
+		{[]core.Intent{good, good, good}, nil}, // whether there is room is not asked
+		{[]core.Intent{unknown}, core.ErrNoHandler},
+		{[]core.Intent{good, unknown}, core.ErrNoHandler},
+		{[]core.Intent{native}, core.ErrUnsupported},
+		{[]core.Intent{unknown, native}, core.ErrUnsupported},
+	} {
+		if err := exec.Check(t.Context(), tc.intents...); !errors.Is(err, tc.want) {
+			t.Errorf("%v: the answer is %v, want %v", tc.intents, err, tc.want)
+		}
+		if tc.want == nil {
+			continue
+		}
+		if err := exec(t.Context(), tc.intents...); !errors.Is(err, tc.want) {
+			t.Errorf("%v: a dispatch returns %v, want %v", tc.intents, err, tc.want)
+		}
+	}
+	caps, ok := exec.Capabilities()
+	if !ok || caps.Executor != "pool" {
+		t.Errorf("capabilities %+v, %v", caps, ok)
+	}
+	mustStop(t, pool)
+}
+
 func TestCapabilitiesDependOnTheOptions(t *testing.T) {
 	t.Parallel()
 	caps := newPool(t, nil).Capabilities()
-	if caps.Executor != "pool" || caps.Batch != core.PartialBatch || caps.IDWindow.Count != 10_000 || caps.DefaultAttempts != 25 {
+	if caps.Executor != "pool" || caps.AtomicBatch || caps.IDWindow.Count != 10_000 || caps.DefaultAttempts != 25 {
 		t.Errorf("got %+v", caps)
 	}
 	caps = newPool(t, &poolexec.Options{RefuseWhenFull: true, RememberIDs: 7}).Capabilities()
-	if caps.Batch != core.AtomicBatch || caps.IDWindow.Count != 7 {
+	if !caps.AtomicBatch || caps.IDWindow.Count != 7 {
 		t.Errorf("got %+v", caps)
 	}
 	caps = newPool(t, &poolexec.Options{RememberIDs: -1}).Capabilities()
-	if caps.IDWindow != (core.Window{Kind: core.UnfinishedWindow}) {
+	if caps.IDWindow != (core.Window{Kind: core.WindowUnfinished}) {
 		t.Errorf("got %+v", caps.IDWindow)
 	}
+	caps.Options[core.OptionHeader] = core.Claim{}
+	pool := newPool(t, nil)
+	pool.Capabilities().Options[core.OptionHeader] = core.Claim{}
+	caps = pool.Capabilities()
 	for _, name := range core.PortableOptions() {
-		if caps.Options[name].Support == core.Refused {
+		if caps.Options[name].Support == core.SupportRefused {
 			t.Errorf("option %s is refused", name)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	poolexec "github.com/goairlock/airlock/executors/pool"
 )
 
-// fill occupies one worker and then every place of the queue.
+// fill occupies one worker, and then as many places as capacity says.
 func fill(t *testing.T, pool *poolexec.Executor, g *gate, capacity int) {
 	t.Helper()
 	mustExecute(t, pool, newIntent(t, g.Task, "running"))
@@ -23,7 +23,7 @@ func fill(t *testing.T, pool *poolexec.Executor, g *gate, capacity int) {
 	}
 }
 
-func TestAFullPoolRefusesTheWholeCallIfSoWanted(t *testing.T) {
+func TestAFullPoolRefusesTheWholeCallWithRefuseWhenFull(t *testing.T) {
 	t.Parallel()
 	pool := newPool(t, &poolexec.Options{Workers: 1, Capacity: 3, RefuseWhenFull: true})
 	g := newGate()
@@ -76,7 +76,7 @@ func TestAFullPoolWaitsUntilTheContextEnds(t *testing.T) {
 	})
 }
 
-func TestWaitingCallsHaveTheirTurnInOrder(t *testing.T) {
+func TestWaitingCallsGetRoomInTheirOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pool := newPool(t, &poolexec.Options{Workers: 1, Capacity: 2})
@@ -133,7 +133,7 @@ func TestRoomGoesToTheNextCallIfTheFirstGivesUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		first := call(ctx, 100)
 		second := call(context.Background(), 1)
-		g.open <- struct{}{} // one place, which is not worth waking the first call for
+		g.open <- struct{}{} // one place, too little to wake the first call for
 		<-g.entered
 		third := call(context.Background(), 1)
 		if len(first)+len(second)+len(third) != 0 {
@@ -156,7 +156,7 @@ func TestRoomGoesToTheNextCallIfTheFirstGivesUp(t *testing.T) {
 	})
 }
 
-func TestIdleWorkersGetWhatThereIsRoomFor(t *testing.T) {
+func TestIdleWorkersGetAJobAsSoonAsThereIsRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pool := newPool(t, &poolexec.Options{Capacity: 8})

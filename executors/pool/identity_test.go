@@ -11,6 +11,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	poolexec "github.com/goairlock/airlock/executors/pool"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestTheSameIntentIsOneJob(t *testing.T) {
@@ -80,7 +81,7 @@ func TestAnIDIsKnownHoweverItCame(t *testing.T) {
 			}
 			want := "duplicate;"
 			if i == 2 {
-				want = "accepted;" // but no job: its ID was generated
+				want = "accepted;" // its ID was generated; it is no second job
 			}
 			if got := states(pool.Execute(context.Background(), in), in); got != want {
 				t.Errorf("%d: got %s, want %s", i, got, want)
@@ -88,7 +89,7 @@ func TestAnIDIsKnownHoweverItCame(t *testing.T) {
 		}
 		mustExecute(t, pool, batch...)
 		chosen := newIntent(t, g.Task, "chosen", core.ID("chosen"))
-		mustExecute(t, pool, chosen) // for which the IDs of what waits are looked at
+		mustExecute(t, pool, chosen) // the pool now looks at the IDs of all jobs
 		mustExecute(t, pool, batch...)
 		close(g.open)
 		time.Sleep(2 * time.Hour)
@@ -101,12 +102,12 @@ func TestAnIDIsKnownHoweverItCame(t *testing.T) {
 
 func TestADeadJobsIDIsFree(t *testing.T) {
 	t.Parallel()
-	over := make(chan core.Verdict, 1)
+	over := make(chan worker.Verdict, 1)
 	var pool *poolexec.Executor
 	var in core.Intent
 	again := make(chan string, 2)
-	pool = newPool(t, &poolexec.Options{OnDone: func(_ core.Intent, v core.Verdict) {
-		if v.Action == core.Dead {
+	pool = newPool(t, &poolexec.Options{OnDone: func(_ core.Intent, v worker.Verdict) {
+		if v.Action == worker.Dead {
 			again <- states(pool.Execute(context.Background(), in), in)
 		}
 		over <- v
@@ -114,13 +115,13 @@ func TestADeadJobsIDIsFree(t *testing.T) {
 	runs := 0
 	task := core.NewTask("test.dies-once", func(context.Context, int) error {
 		if runs++; runs == 1 {
-			return core.Permanent(errTest)
+			return worker.Permanent(errTest)
 		}
 		return nil
 	})
 	in = newIntent(t, task, 1, core.ID("chosen"), core.Unique("key"))
 	mustExecute(t, pool, in)
-	for _, want := range []core.Action{core.Dead, core.Done} {
+	for _, want := range []worker.Action{worker.Dead, worker.Done} {
 		if v := receive(t, over); v.Action != want {
 			t.Errorf("got %v, want %v", v, want)
 		}
@@ -133,7 +134,7 @@ func TestADeadJobsIDIsFree(t *testing.T) {
 func TestIDsThatSucceededAreForgottenBeyondTheBound(t *testing.T) {
 	t.Parallel()
 	over := make(chan struct{}, 1)
-	pool := newPool(t, &poolexec.Options{RememberIDs: 2, OnDone: func(core.Intent, core.Verdict) { over <- struct{}{} }})
+	pool := newPool(t, &poolexec.Options{RememberIDs: 2, OnDone: func(core.Intent, worker.Verdict) { over <- struct{}{} }})
 	task := core.NewTask("test.ok", func(context.Context, int) error { return nil })
 	var batch []core.Intent
 	for i := range 3 {
@@ -145,7 +146,7 @@ func TestIDsThatSucceededAreForgottenBeyondTheBound(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	receive(t, over) // job-0 again
-	forgetful := newPool(t, &poolexec.Options{RememberIDs: -1, OnDone: func(core.Intent, core.Verdict) { over <- struct{}{} }})
+	forgetful := newPool(t, &poolexec.Options{RememberIDs: -1, OnDone: func(core.Intent, worker.Verdict) { over <- struct{}{} }})
 	for range 2 {
 		mustExecute(t, forgetful, batch[0])
 		receive(t, over)
@@ -187,9 +188,9 @@ func TestAUniqueKeyHoldsUntilItsJobIsOver(t *testing.T) {
 			synctest.Wait()
 		}
 		walk(nil)
-		walk(core.Permanent(errTest)) // free after a success
+		walk(worker.Permanent(errTest)) // free after a success
 		dispatch("accepted;", another())
-		for _, in := range []core.Intent{ // each other scope
+		for _, in := range []core.Intent{ // of other scopes
 			newIntent(t, task, 0, core.Unique("other")),
 			newIntent(t, task, 0, core.Unique("key"), core.Queue("mail")),
 			newIntent(t, other, 0, core.Unique("key")),
@@ -229,4 +230,34 @@ func TestConcurrentIntentsOfOneKeyAreOneJob(t *testing.T) {
 	if accepted.Load() != 2 || len(g.entered) != 2 {
 		t.Errorf("%d accepted, %d ran, want one of each key", accepted.Load(), len(g.entered))
 	}
+}
+
+// The pool may look at an intent without an ID or a key of its own only when a worker is
+// free. It was sent while its job was unfinished all the same.
+func TestAnIntentSentAgainBeforeItsJobIsDeadIsOneJob(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := newPool(t, &poolexec.Options{Workers: 1})
+		runs := 0
+		open := make(chan struct{})
+		task := core.NewTask("dies", func(context.Context, int) error {
+			runs++
+			<-open
+			return worker.Permanent(context.Canceled)
+		})
+		in := newIntent(t, task, 1)
+		mustExecute(t, pool, in)
+		synctest.Wait()
+		mustExecute(t, pool, in)
+		close(open)
+		synctest.Wait()
+		if runs != 1 {
+			t.Errorf("%d runs of an intent that was sent again while its job ran, want 1", runs)
+		}
+		mustExecute(t, pool, in)
+		mustStop(t, pool)
+		if runs != 2 {
+			t.Errorf("%d runs after the intent of a dead job was sent again, want 2", runs)
+		}
+	})
 }

@@ -7,76 +7,77 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-// Options tune a pool. The zero value works and is safe; a nil *Options is the
-// same.
+// Options tune a pool. The zero value works; a nil *Options is the same.
 type Options struct {
-	// Registry has the handlers of tasks that were only declared, and middleware.
-	// Without it the pool runs only the tasks of core.NewTask.
-	Registry *core.Registry
+	// Registry has the handlers of declared tasks, the middleware and the
+	// observers. Nil: the pool runs only tasks of core.NewTask.
+	Registry *worker.Registry
 
 	// Workers is how many jobs run at a time, at most. 0 means four for each CPU
-	// that Go uses (runtime.GOMAXPROCS): side effects mostly wait for others.
+	// that Go uses (runtime.GOMAXPROCS), since side effects mostly wait for I/O.
+	// Less than 0 is core.ErrInvalid.
 	Workers int
 
-	// Capacity is how many jobs may wait, at most: those that are due, delayed
-	// ones, and those between two attempts. 0 means 10 000, which take about
-	// 3 MB and their payloads. A job that fails and is to run again always finds
-	// its place, even beyond it.
+	// Capacity is how many jobs may wait, at most: jobs that are due, delayed, or
+	// between two attempts. 0 means 10 000, which take about 3 MB in addition to
+	// their payloads. Less than 0 is core.ErrInvalid. A failed job that has
+	// attempts left always waits, even beyond the capacity.
 	Capacity int
 
-	// RefuseWhenFull says what a call does when there is no room. False: it
-	// waits for room, in the order of the calls, until its context ends; what was
-	// taken by then is Accepted and the rest NotSent. True: all intents of the
-	// call are NotSent at once, with an error that wraps core.ErrUnavailable.
+	// RefuseWhenFull says what a call does when there is no room. False: it waits
+	// until its context ends, and calls get room in the order in which they were
+	// made. What was taken by then is Accepted, the rest is NotSent. True: every
+	// intent of the call is NotSent at once, with core.ErrUnavailable.
 	RefuseWhenFull bool
 
 	// RememberIDs is how many IDs of jobs that succeeded are remembered, so that
-	// the same intent sent again is no second job. 0 means 10 000, which take
-	// about 1.5 MB once that many jobs have run. Less than 0 remembers none. IDs
-	// of jobs that wait or run are always known.
+	// the same intent sent again is not run again. 0 means 10 000, which take about
+	// 1.5 MB. Less than 0 remembers none. The IDs of jobs that wait or run are
+	// always known.
 	RememberIDs int
 
-	// OnDone is called once for each job that is over, by the worker that ran it:
-	// with a verdict of core.Done, or of core.Dead and why. It is the place to
-	// keep dead jobs, since a pool has no other. By then the job's ID (if it is
-	// dead) and its Unique key are free again. A panic is contained and logged.
-	// Nil: dead jobs are logged with slog's default logger.
-	OnDone func(core.Intent, core.Verdict)
+	// OnDone is called once for each job that has ended, on the worker's goroutine:
+	// with a verdict of worker.Done, or of worker.Dead and the reason. Use it to
+	// keep dead jobs, because the pool does not. Before the call the job's Unique
+	// key, and the ID of a dead job, have become free. A panic is contained and
+	// logged. May be nil.
+	OnDone func(core.Intent, worker.Verdict)
+
+	// Logger gets one line for each run: Debug for a job that is done or snoozed,
+	// Warn for a failed attempt, Error for a dead job. See adapter.LogRun. Nil
+	// means slog.Default().
+	Logger *slog.Logger
 }
 
 const (
 	workersPerCPU   = 4
 	defaultCapacity = 10_000
 	defaultRemember = 10_000
-	defaultAttempts = 25
-	defaultPriority = 5
 )
 
-// defaultBackoff is for jobs that bring none: 25 attempts last some 2.6 hours.
+// defaultBackoff is for jobs without a Backoff. 25 attempts take 2.6 hours.
 var defaultBackoff = core.Exponential(time.Second, 10*time.Minute)
 
-// withDefaults returns the options that hold.
+// withDefaults returns the options with every unset field filled in.
 func (o *Options) withDefaults() (Options, error) {
 	var opts Options
 	if o != nil {
 		opts = *o
 	}
-	for _, f := range []struct {
-		name  string
-		value *int
-		unset int
-	}{
-		{"Workers", &opts.Workers, workersPerCPU * runtime.GOMAXPROCS(0)},
-		{"Capacity", &opts.Capacity, defaultCapacity},
-	} {
-		switch {
-		case *f.value < 0:
-			return Options{}, fmt.Errorf("airlock: pool: Options.%s of %d, want 0 or more: %w", f.name, *f.value, core.ErrInvalid)
-		case *f.value == 0:
-			*f.value = f.unset
-		}
+	switch {
+	case opts.Workers < 0:
+		return Options{}, fmt.Errorf("airlock: pool: Options.Workers is %d, want 0 or more: %w", opts.Workers, core.ErrInvalid)
+	case opts.Capacity < 0:
+		return Options{}, fmt.Errorf("airlock: pool: Options.Capacity is %d, want 0 or more: %w", opts.Capacity, core.ErrInvalid)
+	}
+	if opts.Workers == 0 {
+		opts.Workers = workersPerCPU * runtime.GOMAXPROCS(0)
+	}
+	if opts.Capacity == 0 {
+		opts.Capacity = defaultCapacity
 	}
 	switch {
 	case opts.RememberIDs == 0:
@@ -84,21 +85,22 @@ func (o *Options) withDefaults() (Options, error) {
 	case opts.RememberIDs < 0:
 		opts.RememberIDs = 0
 	}
-	if opts.OnDone == nil {
-		return opts, nil
-	}
-	hook := opts.OnDone
-	opts.OnDone = func(in core.Intent, v core.Verdict) {
-		defer func() {
-			if p := recover(); p != nil {
-				slog.Error("airlock: pool: Options.OnDone panicked", "job", in, "panic", fmt.Sprint(p))
-			}
-		}()
-		hook(in, v)
-	}
 	return opts, nil
 }
 
-func logDead(in core.Intent, v core.Verdict) {
-	slog.Error("airlock: pool: job is dead", "job", in, "err", v.Err)
+// onDone calls OnDone and contains its panic.
+func (o *Options) onDone(in core.Intent, v worker.Verdict) {
+	if o.OnDone == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			logger := o.Logger
+			if logger == nil {
+				logger = slog.Default()
+			}
+			logger.Error("airlock: pool: Options.OnDone panicked", "job", in, "error", fmt.Sprint(p))
+		}
+	}()
+	o.OnDone(in, v)
 }

@@ -10,14 +10,15 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	poolexec "github.com/goairlock/airlock/executors/pool"
+	"github.com/goairlock/airlock/worker"
 )
 
 // runsOf runs one job in fake time and returns when its runs began, and its
 // verdict.
-func runsOf(t *testing.T, fn func(ctx context.Context, run int) error, opts ...core.Option) ([]time.Duration, core.Verdict) {
+func runsOf(t *testing.T, fn func(ctx context.Context, run int) error, opts ...core.Option) ([]time.Duration, worker.Verdict) {
 	t.Helper()
-	over := make(chan core.Verdict, 1)
-	pool := newPool(t, &poolexec.Options{OnDone: func(_ core.Intent, v core.Verdict) { over <- v }})
+	over := make(chan worker.Verdict, 1)
+	pool := newPool(t, &poolexec.Options{OnDone: func(_ core.Intent, v worker.Verdict) { over <- v }})
 	start := time.Now()
 	var began []time.Duration
 	task := core.NewTask("test.runs", func(ctx context.Context, _ int) error {
@@ -35,12 +36,12 @@ func TestAFailingJobRunsMaxAttemptsTimes(t *testing.T) {
 	for _, n := range []int{1, 2, 5} {
 		synctest.Test(t, func(t *testing.T) {
 			began, v := runsOf(t, func(ctx context.Context, run int) error {
-				if job, _ := core.JobFrom(ctx); job.Attempt != run || job.MaxAttempts != n {
+				if job, _ := worker.JobFrom(ctx); job.Attempt != run || job.MaxAttempts != n {
 					t.Errorf("run %d: got %+v", run, job)
 				}
 				return errTest
 			}, core.MaxAttempts(n), core.Backoff(core.Fixed(time.Minute)))
-			if len(began) != n || v.Action != core.Dead || !errors.Is(v.Err, errTest) {
+			if len(began) != n || v.Action != worker.Dead || !errors.Is(v.Err, errTest) {
 				t.Errorf("%d attempts: runs at %v, %v", n, began, v)
 			}
 		})
@@ -68,9 +69,9 @@ func TestPermanentFailuresEndAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began, v := runsOf(t, func(context.Context, int) error {
-			return fmt.Errorf("twice wrapped: %w", fmt.Errorf("once: %w", core.Permanent(errTest)))
+			return fmt.Errorf("twice wrapped: %w", fmt.Errorf("once: %w", worker.Permanent(errTest)))
 		})
-		if len(began) != 1 || v.Action != core.Dead {
+		if len(began) != 1 || v.Action != worker.Dead {
 			t.Errorf("runs at %v, %v", began, v)
 		}
 	})
@@ -81,17 +82,17 @@ func TestASnoozeCostsNoAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var attempts []int
 		began, v := runsOf(t, func(ctx context.Context, run int) error {
-			job, _ := core.JobFrom(ctx)
+			job, _ := worker.JobFrom(ctx)
 			attempts = append(attempts, job.Attempt)
 			switch {
 			case run%2 == 1:
-				return core.Snooze(time.Hour)
+				return worker.Snooze(time.Hour)
 			case run == 2:
 				return errTest
 			}
 			return nil
 		}, core.MaxAttempts(2), core.Backoff(core.Fixed(time.Minute)))
-		if got, want := fmt.Sprint(began, attempts), "[0s 1h0m0s 1h1m0s 2h1m0s] [1 1 2 2]"; got != want || v.Action != core.Done {
+		if got, want := fmt.Sprint(began, attempts), "[0s 1h0m0s 1h1m0s 2h1m0s] [1 1 2 2]"; got != want || v.Action != worker.Done {
 			t.Errorf("got %s, %v, want %s", got, v, want)
 		}
 	})
@@ -106,7 +107,7 @@ func TestAGoexitIsRetriedLikeAnError(t *testing.T) {
 			}
 			return nil
 		}, core.Backoff(core.Fixed(time.Hour)))
-		if got, want := fmt.Sprint(began), "[0s 1h0m0s 2h0m0s]"; got != want || v.Action != core.Done {
+		if got, want := fmt.Sprint(began), "[0s 1h0m0s 2h0m0s]"; got != want || v.Action != worker.Done {
 			t.Errorf("got %s, %v, want %s", got, v, want)
 		}
 	})
@@ -173,13 +174,13 @@ func TestEveryJobBeginsWithItsFirstAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pool := newPool(t, nil)
 		failing := core.NewTask("test.fails", func(ctx context.Context, _ int) error {
-			if job, _ := core.JobFrom(ctx); job.Attempt < 4 {
+			if job, _ := worker.JobFrom(ctx); job.Attempt < 4 {
 				return errTest
 			}
 			return nil
 		}, core.Backoff(core.Fixed(time.Minute)))
 		fresh := core.NewTask("test.fresh", func(ctx context.Context, _ int) error {
-			if job, _ := core.JobFrom(ctx); job.Attempt != 1 {
+			if job, _ := worker.JobFrom(ctx); job.Attempt != 1 {
 				t.Errorf("first run is attempt %d", job.Attempt)
 			}
 			return nil
@@ -214,20 +215,20 @@ func TestNothingStartsAfterTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, v := runsOf(t, func(context.Context, int) error { return errTest },
 			core.Deadline(time.Now().Add(150*time.Second)), core.Backoff(core.Fixed(time.Minute)))
-		if len(began) != 3 || v.Action != core.Dead || !errors.Is(v.Err, context.DeadlineExceeded) || !errors.Is(v.Err, errTest) {
+		if len(began) != 3 || v.Action != worker.Dead || !errors.Is(v.Err, context.DeadlineExceeded) || !errors.Is(v.Err, errTest) {
 			t.Errorf("runs at %v, %v", began, v)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		over := make(chan core.Verdict, 2)
-		pool := newPool(t, &poolexec.Options{Workers: 1, OnDone: func(_ core.Intent, v core.Verdict) { over <- v }})
+		over := make(chan worker.Verdict, 2)
+		pool := newPool(t, &poolexec.Options{Workers: 1, OnDone: func(_ core.Intent, v worker.Verdict) { over <- v }})
 		g := newGate()
 		mustExecute(t, pool, newIntent(t, g.Task, "holds the worker"))
 		mustExecute(t, pool, newIntent(t, g.Task, "late", core.Deadline(time.Now().Add(time.Minute))))
 		time.Sleep(2 * time.Minute)
 		close(g.open)
 		<-over
-		if v := <-over; v.Action != core.Dead || !errors.Is(v.Err, context.DeadlineExceeded) || len(g.entered) != 1 {
+		if v := <-over; v.Action != worker.Dead || !errors.Is(v.Err, context.DeadlineExceeded) || len(g.entered) != 1 {
 			t.Errorf("got %v, %d runs", v, len(g.entered))
 		}
 	})

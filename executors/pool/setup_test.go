@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -12,12 +13,20 @@ import (
 	poolexec "github.com/goairlock/airlock/executors/pool"
 )
 
-// patience is how long a test waits for what must come.
+// patience bounds every wait for something that must happen.
 const patience = 20 * time.Second
 
+// newPool makes a pool that logs nothing, unless the test gives a logger.
 func newPool(t *testing.T, opts *poolexec.Options) *poolexec.Executor {
 	t.Helper()
-	pool, err := poolexec.New(opts)
+	var o poolexec.Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	pool, err := poolexec.New(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +69,7 @@ func receive[T any](t *testing.T, c <-chan T) T {
 	case v := <-c:
 		return v
 	case <-time.After(patience):
-		t.Fatal("waited in vain")
+		t.Fatal("nothing came")
 		panic("unreachable")
 	}
 }
@@ -73,7 +82,7 @@ func states(err error, intents ...core.Intent) string {
 	return text
 }
 
-// ledger notes what ran.
+// ledger lists what ran.
 type ledger struct {
 	mu   sync.Mutex
 	runs []string
@@ -97,7 +106,7 @@ func (l *ledger) len() int {
 	return len(l.runs)
 }
 
-// gate is a task whose handlers wait until they are let go.
+// gate is a task whose handlers wait until open is closed or has a value.
 type gate struct {
 	core.Task[string]
 	entered chan string

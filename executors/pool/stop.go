@@ -2,21 +2,23 @@ package poolexec
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
-// StopError says that a pool was stopped before every job that it had accepted
-// was over, and which are not: they are gone with the pool, unless the caller
-// sends them again elsewhere. Returned by [Executor.Stop].
+// StopError says that a pool was stopped before all jobs that it had accepted were
+// over, and lists them. They are lost with the pool, unless the caller dispatches
+// them elsewhere. Returned by [Executor.Stop].
 type StopError struct {
-	// Waiting were not running: never started, or waiting for a further attempt.
-	// Due ones come first, in the order in which they would have started.
+	// Waiting were not running: they never started, or waited for another attempt.
+	// Jobs that were due are first, in the order in which they would have started.
 	Waiting []core.Intent
-	// Running were still running when Stop returned, because their handlers did
-	// not heed that their context had ended. They may still succeed.
+	// Running were still running when Stop returned, because their handlers ignored
+	// the end of their contexts. They may still succeed.
 	Running []core.Intent
 
 	cause error
@@ -33,35 +35,39 @@ func (e *StopError) Error() string {
 	return text
 }
 
-// Unwrap returns the error of the context that ended before the jobs did, nil if
-// only jobs that were not due are left.
+// MarshalJSON returns the error's text. A log must not have the arguments of the jobs;
+// to keep the jobs, marshal Waiting and Running.
+func (e *StopError) MarshalJSON() ([]byte, error) { return json.Marshal(e.Error()) }
+
+// Unwrap returns the error of the context that ended before the jobs did. It is nil
+// if only jobs that were not due are left.
 func (e *StopError) Unwrap() error { return e.cause }
 
-// grace is how long Stop waits for handlers whose context it has ended: those
-// that heed it need no more than a moment.
+// grace is how long Stop waits for handlers whose contexts it has ended.
 const grace = 100 * time.Millisecond
 
-// Stop ends the pool and waits for its goroutines. From its start on nothing is
-// accepted any more (core.ErrClosed), nothing that is not due is waited for, and
-// no attempt is followed by another one; jobs that are due are run, and jobs
-// that run finish. When ctx ends, no further job is started, the contexts of
-// those that run end too, and Stop returns within 100 ms.
+// Stop ends the pool and waits for its goroutines. At once it accepts no more
+// intents (core.ErrClosed), gives up jobs that are not due, and lets no failed
+// attempt be followed by another one. Jobs that are due still run. When ctx ends,
+// Stop starts no further job, ends the contexts of the running ones with the cause
+// worker.ErrStopping, and returns within 100 ms.
 //
-// If jobs are left over, the error is a [*StopError] that lists them. Every call
-// waits and gets the same answer; of several contexts the first to end counts.
-// Called by a job of the pool itself it waits for that job, until ctx ends.
+// If jobs are left, the error is a [*StopError] that lists them. Every call of Stop
+// waits and returns the same error; of several contexts the first that ends counts.
+// A job of the pool that calls Stop waits for itself, until ctx ends. A nil ctx and
+// a nil or zero Executor are core.ErrInvalid.
 func (e *Executor) Stop(ctx context.Context) error {
 	switch {
+	case e == nil || e.guarded == nil:
+		return errNotMade
 	case ctx == nil:
 		return fmt.Errorf("airlock: pool: Stop: nil context: %w", core.ErrInvalid)
-	case e == nil || e.guarded == nil:
-		return nil
 	}
 	e.close()
 	select {
 	case <-e.stopped:
 		return e.stopErr
-	default:
+	default: // else a ctx that is done could win although nothing is left
 	}
 	select {
 	case <-e.stopped:
@@ -69,11 +75,11 @@ func (e *Executor) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	e.abort(ctx.Err())
-	patience := time.NewTimer(grace)
-	defer patience.Stop()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
 	select {
 	case <-e.stopped:
-	case <-patience.C:
+	case <-timer.C:
 		e.mu.Lock()
 		e.end()
 		e.mu.Unlock()
@@ -81,7 +87,7 @@ func (e *Executor) Stop(ctx context.Context) error {
 	return e.stopErr
 }
 
-// close refuses what comes and gives up what is not due.
+// close refuses further intents and gives up what is not due.
 func (e *Executor) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -90,13 +96,13 @@ func (e *Executor) close() {
 	}
 	e.closed = true
 	e.unrun = e.takeDelayed()
-	for _, c := range e.callers {
-		if !c.called {
-			c.called = true
-			c.room <- struct{}{}
+	for _, w := range e.waiters {
+		if !w.woken {
+			w.woken = true
+			w.wake <- struct{}{}
 		}
 	}
-	if len(e.staffed) == 0 {
+	if len(e.workers) == 0 {
 		e.end()
 	}
 }
@@ -110,24 +116,24 @@ func (e *Executor) abort(cause error) {
 	}
 	e.aborted = cause
 	left := make([]core.Intent, 0, e.due+len(e.unrun))
-	for j := new(job); e.pop(j); {
+	for j, ok := e.pop(); ok; j, ok = e.pop() {
 		left = append(left, j.in)
 	}
 	e.unrun = append(left, e.unrun...)
-	e.cancel(errStopped)
+	e.cancel(worker.ErrStopping)
 }
 
-// end makes Stop's answer final.
+// end makes the result of Stop final.
 func (e *Executor) end() {
 	if e.ended {
 		return
 	}
 	e.ended = true
-	e.cancel(errStopped)
+	e.cancel(worker.ErrStopping)
 	left := &StopError{Waiting: e.unrun, cause: e.aborted}
-	for _, w := range e.staffed {
-		if w.running {
-			left.Running = append(left.Running, w.in)
+	for _, s := range e.workers {
+		if s.running {
+			left.Running = append(left.Running, s.in)
 		}
 	}
 	if len(left.Waiting) > 0 || len(left.Running) > 0 {

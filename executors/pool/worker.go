@@ -4,116 +4,83 @@ import (
 	"slices"
 	"time"
 
-	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/adapter"
+	"github.com/goairlock/airlock/worker"
 )
 
-// worker runs jobs one after the other. Its goroutine ends when no job is due.
-type worker struct {
+// slot is a worker: a goroutine that runs one job after the other and ends when no
+// job is due.
+type slot struct {
 	job
-	running bool // the job's handler has been called and has not returned
+	began   time.Time // when the job's run began
+	running bool      // the job's run has not been finished
 }
 
-// staff starts one more worker if there is need for one. Each worker that finds
-// more to do than its own job calls for the next, so that a call of Execute
-// never starts more than one.
-func (e *Executor) staff() {
-	if e.due == 0 || e.aborted != nil || len(e.staffed) >= e.opts.Workers {
+// startWorker starts one more worker if a job is due. Each worker that gets a job
+// starts the next one, so a call of Execute never starts more than one.
+func (e *Executor) startWorker() {
+	if e.due == 0 || e.aborted != nil || len(e.workers) >= e.opts.Workers {
 		return
 	}
-	var w *worker
-	if last := len(e.idle) - 1; last >= 0 {
-		w, e.idle = e.idle[last], e.idle[:last]
-	} else {
-		w = new(worker)
-	}
-	e.staffed = append(e.staffed, w)
-	go e.work(w)
+	s := new(slot)
+	e.workers = append(e.workers, s)
+	go e.work(s)
 }
 
-// work is a worker's goroutine. A handler, or Options.OnDone, can end it with
-// runtime.Goexit: then another one goes on in its place.
-func (e *Executor) work(w *worker) {
-	over := false
+// work runs jobs until none is due. A handler, an observer or Options.OnDone may end
+// the goroutine with runtime.Goexit. Another goroutine then continues in its place.
+func (e *Executor) work(s *slot) {
+	ended := false
 	defer func() {
-		if !over {
-			go e.work(w)
+		if !ended {
+			go e.work(s)
 		}
 	}()
-	if w.running {
-		e.conclude(w, w.delivery().Exited())
+	if s.running { // on the goroutine before
+		d := deliveryOf(&s.job)
+		run := worker.Run{Delivery: d, Verdict: d.Exited(), Took: time.Since(s.began)}
+		e.finish(s, run)
+		e.opts.Registry.Report(e.jobs, run)
 	}
-	for e.claim(w) {
-		e.conclude(w, e.opts.Registry.Perform(e.jobs, w.delivery()))
+	for e.take(s) {
+		d := deliveryOf(&s.job)
+		v := e.opts.Registry.Perform(e.jobs, d)
+		e.finish(s, worker.Run{Delivery: d, Verdict: v, Took: time.Since(s.began)})
 	}
-	over = true
+	ended = true
 }
 
-// claim gives the worker its next job. If there is none the worker is off.
-func (e *Executor) claim(w *worker) bool {
+// take gives the worker its next job. If there is none it removes the worker.
+func (e *Executor) take(s *slot) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	found := e.aborted == nil && e.pop(&w.job)
-	e.callIn()
+	found := false
+	if e.aborted == nil {
+		s.job, found = e.pop()
+	}
+	e.wakeWaiter()
 	if found {
-		w.running = true
-		e.staff()
+		s.running, s.began = true, time.Now()
+		e.startWorker()
 		return true
 	}
-	w.job = job{}
-	e.staffed = slices.DeleteFunc(e.staffed, func(s *worker) bool { return s == w })
-	e.idle = append(e.idle, w)
-	if e.closed && len(e.staffed) == 0 {
+	e.workers = slices.DeleteFunc(e.workers, func(other *slot) bool { return other == s })
+	if e.closed && len(e.workers) == 0 {
 		e.end()
 	}
 	return false
 }
 
-func (w *worker) delivery() core.Delivery {
-	d := w.in.Delivery()
-	d.Attempt = w.runs + 1
-	d.OwnGoroutine = true
-	if d.MaxAttempts == 0 {
-		d.MaxAttempts = defaultAttempts
+// finish applies the verdict of a run and reports it.
+func (e *Executor) finish(s *slot, run worker.Run) {
+	if run.Verdict.Action == worker.Parked {
+		// Dispatch has refused tasks without a handler, so this does not happen. No
+		// other worker could have the job: it ends here, visibly.
+		run.Verdict.Action = worker.Dead
 	}
-	if d.Backoff.IsZero() {
-		d.Backoff = defaultBackoff
-	}
-	return d
-}
-
-// conclude does what a run's verdict says.
-func (e *Executor) conclude(w *worker, v core.Verdict) {
-	e.settle(w, v)
-	switch {
-	case v.Action != core.Done && v.Action != core.Dead:
-	case e.opts.OnDone != nil:
-		e.opts.OnDone(w.in, v)
-	case v.Action == core.Dead:
-		logDead(w.in, v)
-	}
-}
-
-func (e *Executor) settle(w *worker, v core.Verdict) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	w.running = false
-	switch v.Action {
-	case core.Done:
-		e.known.Succeed(w.in.ID)
-	case core.Dead:
-		e.known.Release(w.in.ID)
-	default:
-		if e.closed {
-			e.unrun = append(e.unrun, w.in)
-			return
-		}
-		if v.Action == core.Retry {
-			w.runs++
-		}
-		e.delay(&w.in, w.runs, time.Now().Add(v.After))
-		return
-	}
-	if w.in.Options.Unique != "" {
-		delete(e.unique, uniqueKeyOf(&w.in))
+	e.apply(s, run.Verdict)
+	adapter.LogRun(e.jobs, e.opts.Logger, run)
+	if a := run.Verdict.Action; a == worker.Done || a == worker.Dead {
+		e.opts.onDone(s.in, run.Verdict)
 	}
 }
