@@ -7,12 +7,13 @@ import (
 	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/core"
 	syncexec "github.com/goairlock/airlock/executors/sync"
+	"github.com/goairlock/airlock/worker"
 )
 
 func Example() {
 	greet := core.DeclareTask[string]("demo.greet", core.MaxAttempts(3))
-	reg, err := core.NewRegistry(core.Handle(greet, func(ctx context.Context, name string) error {
-		job, _ := core.JobFrom(ctx)
+	reg, err := worker.NewRegistry(worker.Handle(greet, func(ctx context.Context, name string) error {
+		job, _ := worker.JobFrom(ctx)
 		fmt.Printf("attempt %d of %d: hello, %s\n", job.Attempt, job.MaxAttempts, name)
 		return nil
 	}))

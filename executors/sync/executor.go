@@ -1,42 +1,52 @@
-// Package syncexec runs jobs in the caller's goroutine, at once: for tests, for
-// programs without a queue, and for the day on which the queue is down.
+// Package syncexec runs jobs at once, while the caller waits: for tests, for programs
+// without a queue, and as a fallback when the queue is down.
 //
-// Jobs run through [core.Registry.Perform], as the jobs of every queue do, so
-// what passes here passes there: arguments are encoded and decoded again, the
-// handler sees a [core.Job] and none of its producer's context values, and a
-// panic is a failed attempt.
+// Jobs run through [worker.Registry.Perform], as the jobs of every queue do.
+// Arguments are encoded and decoded again, the handler sees a [worker.Job] and none
+// of its producer's context values, and a panic is a failed attempt.
 //
 // # Mapping
 //
-//	Queue        holds by itself: there is one goroutine, and no queue
-//	Priority     holds by itself: nothing waits
-//	Delay, At    refused: the caller would wait
-//	MaxAttempts  attempts follow each other in the call; 1 without it
-//	Backoff      the caller sleeps between attempts; without it there is no wait
-//	Timeout      of each attempt, exact
+//	Queue        always true here: there is no queue to wait in. The handler sees
+//	             the name, and it is part of a unique key's scope
+//	Priority     always true here: no job waits
+//	Delay, At    refused: the caller would have to wait
+//	MaxAttempts  the call makes the attempts, one after the other; 1 if unset
+//	Backoff      the call waits between attempts; no wait if unset
+//	Timeout      exact, for each attempt
 //	Deadline     exact
-//	ID           remembered while the job runs and after it succeeded
-//	Unique       holds by itself: when the call returns no job is unfinished, and
-//	             while it runs a second job of the key is a Duplicate
-//	Header       seen by the handler
+//	ID           remembered while the job runs and after it has succeeded, see
+//	             Options.RememberIDs. The ID of a failed job is free
+//	Unique       always true here: no job is unfinished when the call returns. While
+//	             a job runs, a second one of its key is a Duplicate
+//	Header       passed to the handler
 //
 // # Delivery
 //
-// Once, in the order given, before the call returns. A job that fails for good
-// ends the call: it is Failed with the handler's own error, and the intents
-// after it are NotSent. [core.Snooze] fails the job, for there is no later.
+// Once, in the order given, before the call returns. A job that fails in its last
+// attempt ends the call: it is Failed with the handler's own error, and the intents
+// after it are NotSent. [worker.Snooze] fails the job, because there is no later run.
+//
+//	Delivery.Native  nil
 //
 // # Errors
 //
-// A task without a handler is Rejected with [core.ErrNoHandler] before anything
-// runs. When the context ends, the attempt that is under way ends as its handler
-// sees fit, and no further one is made.
+//   - [core.ErrNoHandler] (Rejected): neither Options.Registry nor [core.NewTask]
+//     knows the task. No job of the call runs.
+//   - [core.ErrDuplicate]: a job of this chosen ID runs or has succeeded, or a job
+//     of this unique key runs. The same intent again is Accepted, and not run again,
+//     if its ID was generated and it has no unique key.
+//   - The handler's own error (Failed).
+//   - The context's error: no attempt begins after the context has ended. A job that
+//     is between two attempts then, or fails, is Failed with the context's error and
+//     the handler's own. Intents whose turn has not come are NotSent.
+//   - [core.ErrInvalid], [core.ErrUnsupported]: see adapter.Guard.
 //
 // # Concurrency
 //
-// Calls run side by side, each in its own caller's goroutine. The handler itself
-// is called on a goroutine of its own, for which the caller waits, so that a
-// handler that ends its goroutine does not end the caller's.
+// Safe for concurrent use. Each call runs its own jobs. The handler runs on a
+// goroutine that the call waits for, so that a handler which ends its goroutine does
+// not end the caller's.
 //
 // # Refused
 //
@@ -47,216 +57,64 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/internal/ids"
+	"github.com/goairlock/airlock/worker"
 )
 
-// Options tune an [Executor]. The zero value works.
-type Options struct {
-	// Registry has the handlers. Nil, or for a task that it does not know, the
-	// handler that [core.NewTask] was given is called.
-	Registry *core.Registry
-
-	// RememberIDs is how many IDs of jobs that succeeded are remembered, so that
-	// the same intent sent again is not run again. 0 means 10 000. Less than 0
-	// remembers none.
-	RememberIDs int
-}
-
-const (
-	name               = "sync"
-	defaultRememberIDs = 10_000
-)
-
-// Executor runs jobs in the caller's goroutine. It is made by [New].
+// Executor runs jobs while the caller waits. It is made by [New] and safe for
+// concurrent use.
 type Executor struct {
-	registry *core.Registry
+	registry *worker.Registry
 	guarded  core.Executor
 	caps     core.Capabilities
 
 	mu     sync.Mutex
-	known  *ids.Set           // guarded by mu
-	unique map[uniqueKey]bool // guarded by mu; of jobs that run
+	known  *ids.Set               // guarded by mu
+	unique map[uniqueKey]struct{} // guarded by mu; of running jobs
 }
 
-type uniqueKey struct{ task, queue, key string }
-
-// New returns an executor. Nil opts are the zero [Options]. The error is always
-// nil; it is there so that all executors are made alike.
+// New returns an executor. A nil opts is the zero [Options]. The error is always nil;
+// it is there because every executor's New has one.
 func New(opts *Options) (*Executor, error) {
-	if opts == nil {
-		opts = &Options{}
+	var o Options
+	if opts != nil {
+		o = *opts
 	}
-	remember := opts.RememberIDs
 	switch {
-	case remember == 0:
-		remember = defaultRememberIDs
-	case remember < 0:
-		remember = 0
+	case o.RememberIDs == 0:
+		o.RememberIDs = defaultRemember
+	case o.RememberIDs < 0:
+		o.RememberIDs = 0
 	}
 	e := &Executor{
-		registry: opts.Registry,
-		caps:     capabilities(remember),
-		known:    ids.New(remember),
-		unique:   make(map[uniqueKey]bool),
+		registry: o.Registry,
+		caps:     capabilities(&o),
+		known:    ids.New(o.RememberIDs),
+		unique:   make(map[uniqueKey]struct{}),
 	}
-	e.guarded = core.Guard(e.caps, e.run)
+	e.guarded = adapter.GuardHandlers(e.caps, e.registry, e.dispatch)
 	return e, nil
 }
 
-// Execute runs the intents' jobs in order and returns when the last one has
-// ended, or the first one has failed for good. It is a [core.Executor].
+// Execute runs the intents' jobs in order. It returns when the last one has ended, or
+// the first one has failed for good. It is a [core.Executor].
 func (e *Executor) Execute(ctx context.Context, intents ...core.Intent) error {
+	if e == nil || e.guarded == nil {
+		return adapter.Invalid(errNotMade)(ctx, intents...)
+	}
 	return e.guarded(ctx, intents...)
 }
 
-// Capabilities returns what the executor does with each option.
-func (e *Executor) Capabilities() core.Capabilities { return e.caps }
-
-func capabilities(remember int) core.Capabilities {
-	itself := func(why string) core.Claim { return core.Claim{Support: core.NotApplicable, Reason: why} }
-	exact := core.Claim{Support: core.Native, Granularity: time.Nanosecond}
-	window := core.Window{Kind: core.StoredWindow, Count: remember}
-	if remember == 0 {
-		window = core.Window{Kind: core.UnfinishedWindow}
+// Capabilities returns what the executor does with each option. The result is the
+// caller's to change.
+func (e *Executor) Capabilities() core.Capabilities {
+	if e == nil {
+		return core.Capabilities{}
 	}
-	return core.Capabilities{
-		Executor: name,
-		Options: map[core.OptionName]core.Claim{
-			core.OptionQueue:       itself("every job runs at once, in its caller's goroutine"),
-			core.OptionPriority:    itself("no job waits for another"),
-			core.OptionDelay:       {Reason: "the caller would wait"},
-			core.OptionMaxAttempts: {Support: core.Native},
-			core.OptionBackoff:     exact,
-			core.OptionTimeout:     exact,
-			core.OptionDeadline:    exact,
-			core.OptionID:          {Support: core.Native},
-			core.OptionUnique:      itself("no job is left unfinished when the call returns"),
-			core.OptionHeader:      {Support: core.Native},
-		},
-		Delivery:        core.AtMostOnce,
-		Durability:      core.InProcess,
-		Order:           core.FIFO,
-		Batch:           core.PartialBatch,
-		IDWindow:        window,
-		DefaultAttempts: 1,
-	}
+	return e.caps.Clone()
 }
 
-// run is Execute behind the guard.
-func (e *Executor) run(ctx context.Context, intents ...core.Intent) error {
-	if err := e.registry.Check(intents...); err != nil {
-		return err
-	}
-	out := core.OutcomesOf(nil, intents)
-	for i := range intents {
-		out[i].State, out[i].Err = e.one(ctx, &intents[i])
-		if s := out[i].State; s == core.Accepted || s == core.Duplicate {
-			continue
-		}
-		for j := i + 1; j < len(intents); j++ {
-			out[j].State, out[j].Err = core.NotSent, errAfterFailure
-			if ctx.Err() != nil {
-				out[j].Err = ended(ctx)
-			}
-		}
-		break
-	}
-	return core.Combine(out)
-}
-
-var errAfterFailure = fmt.Errorf("airlock: sync: an earlier intent of the call failed: %w", core.ErrNotSent)
-
-// ended is the context's error, with its cause where it was given one.
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != ctx.Err() {
-		return fmt.Errorf("%w: %w", ctx.Err(), cause)
-	}
-	return ctx.Err()
-}
-
-// one runs the job of one intent to its end.
-func (e *Executor) one(ctx context.Context, in *core.Intent) (core.State, error) {
-	if ctx.Err() != nil {
-		return core.NotSent, ended(ctx)
-	}
-	key := uniqueKey{in.Task, in.Options.Queue, in.Options.Unique}
-	if state, done := e.begin(in, key); done {
-		return state, nil
-	}
-	state := core.Failed // unless attempts returns to say otherwise
-	defer func() { e.end(in, key, state) }()
-	var err error
-	state, err = e.attempts(ctx, in)
-	return state, err
-}
-
-// begin notes that the job runs, unless it is known or its key is taken.
-func (e *Executor) begin(in *core.Intent, key uniqueKey) (state core.State, done bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.known.State(in.ID) != ids.Unknown && (in.ChosenID() || key.key != ""):
-		return core.Duplicate, true
-	case e.known.State(in.ID) != ids.Unknown:
-		return core.Accepted, true
-	case key.key != "" && e.unique[key]:
-		return core.Duplicate, true
-	}
-	e.known.Add(in.ID)
-	if key.key != "" {
-		e.unique[key] = true
-	}
-	return 0, false
-}
-
-func (e *Executor) end(in *core.Intent, key uniqueKey, state core.State) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if state == core.Accepted {
-		e.known.Succeed(in.ID)
-	} else {
-		e.known.Release(in.ID)
-	}
-	delete(e.unique, key)
-}
-
-// attempts performs the job as often as it may be.
-func (e *Executor) attempts(ctx context.Context, in *core.Intent) (core.State, error) {
-	d := in.Delivery()
-	d.MaxAttempts = max(d.MaxAttempts, 1)
-	jobCtx := core.WithoutValues(ctx)
-	for {
-		v := e.registry.Perform(jobCtx, d)
-		switch v.Action {
-		case core.Done:
-			return core.Accepted, nil
-		case core.Dead:
-			return core.Failed, v.Err
-		case core.Snoozed:
-			return core.Failed, fmt.Errorf("airlock: sync: task %s: there is no later to snooze to: %w", in.Task, v.Err)
-		}
-		if !wait(ctx, v.After) {
-			return core.Failed, fmt.Errorf("airlock: sync: task %s: %w after attempt %d of %d: %w",
-				in.Task, ended(ctx), d.Attempt, d.MaxAttempts, v.Err)
-		}
-		d.Attempt++
-	}
-}
-
-// wait sleeps, and reports whether ctx lasted.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+var errNotMade = fmt.Errorf("airlock: sync: nil or zero Executor, want one made by New: %w", core.ErrInvalid)

@@ -10,20 +10,22 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/core"
 	syncexec "github.com/goairlock/airlock/executors/sync"
+	"github.com/goairlock/airlock/worker"
 )
 
-// world is an executor and one task whose handler each test gives.
-type world struct {
+// testEnv is an executor and one task with the handler of the test.
+type testEnv struct {
 	task core.Task[string]
 	exec *syncexec.Executor
 }
 
-func setup(t *testing.T, handler func(ctx context.Context, arg string) error, opts ...core.Option) world {
+func setup(t *testing.T, handler func(ctx context.Context, arg string) error, opts ...core.Option) testEnv {
 	t.Helper()
-	w := world{task: core.DeclareTask[string]("test.work", opts...)}
-	reg, err := core.NewRegistry(core.Handle(w.task, handler))
+	w := testEnv{task: core.DeclareTask[string]("test.work", opts...)}
+	reg, err := worker.NewRegistry(worker.Handle(w.task, handler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +35,7 @@ func setup(t *testing.T, handler func(ctx context.Context, arg string) error, op
 	return w
 }
 
-func (w world) intent(t *testing.T, arg string, opts ...core.Option) core.Intent {
+func (w testEnv) intent(t *testing.T, arg string, opts ...core.Option) core.Intent {
 	t.Helper()
 	in, err := w.task.Intent(arg, opts...)
 	if err != nil {
@@ -43,7 +45,7 @@ func (w world) intent(t *testing.T, arg string, opts ...core.Option) core.Intent
 }
 
 // states dispatches and returns the outcomes' states, and the error.
-func (w world) states(t *testing.T, intents ...core.Intent) (string, error) {
+func (w testEnv) states(t *testing.T, intents ...core.Intent) (string, error) {
 	t.Helper()
 	err := w.exec.Execute(t.Context(), intents...)
 	var words []string
@@ -92,6 +94,38 @@ func TestTheFirstFailureEndsTheCall(t *testing.T) {
 	}
 }
 
+// What one intent's failure means must not depend on its place in the call.
+func TestTheTasksErrorIsFoundInEveryOrder(t *testing.T) {
+	t.Parallel()
+	declined := errors.New("declined")
+	w := setup(t, func(_ context.Context, arg string) error {
+		if arg == "fails" {
+			return declined
+		}
+		return nil
+	})
+	for _, order := range [][]string{{"fails", "ok"}, {"ok", "fails"}, {"ok", "fails", "ok"}} {
+		var intents []core.Intent
+		for _, arg := range order {
+			intents = append(intents, w.intent(t, arg))
+		}
+		if _, err := w.states(t, intents...); !errors.Is(err, declined) || errors.Is(err, core.ErrNotSent) {
+			t.Errorf("%v in one call: %v", order, err)
+		}
+		err := airlock.Run(t.Context(), w.exec.Execute, func(ctx context.Context) error {
+			for _, arg := range order {
+				if err := airlock.Enqueue(ctx, w.task, arg); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, declined) {
+			t.Errorf("%v in a scope: %v", order, err)
+		}
+	}
+}
+
 func TestTheHandlersOwnErrorComesBack(t *testing.T) {
 	t.Parallel()
 	declined := errors.New("declined")
@@ -108,7 +142,7 @@ func TestAttemptsBackoffAndTimes(t *testing.T) {
 		var at []time.Duration
 		start := time.Now()
 		w := setup(t, func(ctx context.Context, _ string) error {
-			job, _ := core.JobFrom(ctx)
+			job, _ := worker.JobFrom(ctx)
 			attempts, at = append(attempts, job.Attempt), append(at, time.Since(start))
 			return errors.New("again")
 		})
@@ -189,13 +223,13 @@ func TestAnIntentTwiceInACallIsOneJob(t *testing.T) {
 	if got != "accepted, accepted, accepted, duplicate, accepted, duplicate" || n != 3 {
 		t.Errorf("%s, %d runs", got, n)
 	}
-	// The job of the key has finished when the next intent's turn comes.
+	// The first job of the key has ended when the second intent's turn comes.
 	if got, _ := w.states(t, w.intent(t, "a", core.Unique("k")), w.intent(t, "b", core.Unique("k"))); got != "accepted, accepted" || n != 5 {
 		t.Errorf("other intents of the key: %s, %d runs", got, n)
 	}
 }
 
-// A job that sends itself again must not run for ever.
+// A job that dispatches itself again must not run forever.
 func TestAJobThatSendsItselfIsOneJob(t *testing.T) {
 	t.Parallel()
 	for want, opt := range map[string]core.Option{
@@ -203,7 +237,7 @@ func TestAJobThatSendsItselfIsOneJob(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
-			var w world
+			var w testEnv
 			var self core.Intent
 			var inside string
 			n := 0
@@ -346,7 +380,7 @@ func TestPanicsAndGoexitAreFailedAttempts(t *testing.T) {
 
 func TestSnoozeFails(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(context.Context, string) error { return core.Snooze(time.Hour) })
+	w := setup(t, func(context.Context, string) error { return worker.Snooze(time.Hour) })
 	got, err := w.states(t, w.intent(t, "a", core.MaxAttempts(3)))
 	if got != "failed" || !strings.Contains(err.Error(), "snooze") {
 		t.Errorf("%s: %v", got, err)
@@ -376,7 +410,159 @@ func TestTheContextReachesTheHandlerWithoutItsValues(t *testing.T) {
 	}
 	for _, o := range out {
 		if !errors.Is(o.Err, context.Canceled) || !errors.Is(o.Err, stopped) {
-			t.Errorf("%v: %v does not tell that the context ended, and why", o.State, o.Err)
+			t.Errorf("%v: %v does not wrap the context's error and its cause", o.State, o.Err)
+		}
+	}
+}
+
+// errors.Is sees the worst state only, and Failed is worse than NotSent.
+func TestTheContextsErrorIsFoundWhateverTheHandlerReturns(t *testing.T) {
+	t.Parallel()
+	own, stopped := errors.New("own"), errors.New("server stops")
+	for name, tc := range map[string]struct {
+		answer error
+		state  core.State
+	}{
+		"success":           {nil, core.Accepted},
+		"an ordinary error": {own, core.Failed},
+		"a permanent error": {worker.Permanent(own), core.Failed},
+		"a snooze":          {worker.Snooze(time.Hour), core.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			n := 0
+			w := setup(t, func(context.Context, string) error { n++; cancel(stopped); return tc.answer })
+			intents := []core.Intent{w.intent(t, "a", core.MaxAttempts(5)), w.intent(t, "b")}
+			err := w.exec.Execute(ctx, intents...)
+			if n != 1 || !errors.Is(err, context.Canceled) || !errors.Is(err, stopped) {
+				t.Errorf("%d runs: %v", n, err)
+			}
+			out := core.OutcomesOf(err, intents)
+			if out[0].State != tc.state || out[1].State != core.NotSent {
+				t.Errorf("outcomes %v and %v", out[0].State, out[1].State)
+			}
+			if tc.state == core.Failed && errors.Is(tc.answer, own) && !errors.Is(err, own) {
+				t.Errorf("the handler's own error is lost: %v", err)
+			}
+		})
+	}
+}
+
+func TestTheContextEndsBetweenTwoAttempts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		own := errors.New("own")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		w := setup(t, func(context.Context, string) error { return own })
+		start := time.Now()
+		err := w.exec.Execute(ctx, w.intent(t, "a", core.MaxAttempts(2), core.Backoff(core.Fixed(time.Hour))))
+		if took := time.Since(start); took != time.Minute || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, own) {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
+func TestAQuestionIsAnsweredAndNothingRuns(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(context.Context, string) error { t.Error("a job ran"); return nil })
+	exec := core.Executor(w.exec.Execute)
+	caps, ok := exec.Capabilities()
+	if !ok || caps.Executor != "sync" || caps.DefaultAttempts != 1 {
+		t.Errorf("capabilities %+v, %v", caps, ok)
+	}
+	unknown, err := core.DeclareTask[string]("test.unknown").Intent("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := core.NewTask("test.own", func(context.Context, string) error { return nil }).Intent("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, delayed := w.intent(t, "a"), w.intent(t, "a", core.Delay(time.Hour))
+	for _, tc := range []struct {
+		intents []core.Intent
+		want    error
+	}{
+		{[]core.Intent{good, own}, nil},
+		{[]core.Intent{unknown}, core.ErrNoHandler},
+		{[]core.Intent{good, unknown}, core.ErrNoHandler},
+		{[]core.Intent{delayed}, core.ErrUnsupported},
+		{[]core.Intent{unknown, delayed}, core.ErrUnsupported},
+	} {
+		if err := exec.Check(t.Context(), tc.intents...); !errors.Is(err, tc.want) {
+			t.Errorf("%v: the answer is %v, want %v", tc.intents, err, tc.want)
+		}
+		if tc.want == nil {
+			continue
+		}
+		if err := exec(t.Context(), tc.intents...); !errors.Is(err, tc.want) {
+			t.Errorf("%v: a dispatch returns %v, want %v", tc.intents, err, tc.want)
+		}
+	}
+	var refused *core.DispatchError
+	if err := exec.Check(t.Context(), unknown); !errors.Is(err, core.ErrNoHandler) || errors.As(err, &refused) {
+		t.Errorf("one intent: %v, want the refusal itself", err)
+	}
+}
+
+// What the package comment says, and what the README's table shows.
+func TestTheClaims(t *testing.T) {
+	t.Parallel()
+	for remember, window := range map[int]core.Window{
+		0:  {Kind: core.WindowStored, Count: 10000},
+		1:  {Kind: core.WindowStored, Count: 1},
+		7:  {Kind: core.WindowStored, Count: 7},
+		-1: {Kind: core.WindowUnfinished},
+		-9: {Kind: core.WindowUnfinished},
+	} {
+		exec, err := syncexec.New(&syncexec.Options{RememberIDs: remember})
+		if err != nil {
+			t.Fatal(err)
+		}
+		caps := exec.Capabilities()
+		if caps.IDWindow != window {
+			t.Errorf("RememberIDs %d: window %+v, want %+v", remember, caps.IDWindow, window)
+		}
+		if caps.Delivery != core.GuaranteeAtMostOnce || caps.Durability != core.DurabilityProcess || caps.Order != core.OrderFIFO {
+			t.Errorf("claims %q, %q, %q", caps.Delivery, caps.Durability, caps.Order)
+		}
+		for name, claim := range caps.Options {
+			refuses := claim.Support == core.SupportRefused || claim.Support == core.SupportNotApplicable
+			if refuses != (claim.Reason != "") {
+				t.Errorf("%s: %+v", name, claim)
+			}
+		}
+	}
+}
+
+func TestCapabilitiesAreACopy(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(context.Context, string) error { return nil })
+	w.exec.Capabilities().Options[core.OptionHeader] = core.Claim{}
+	caps, _ := core.Executor(w.exec.Execute).Capabilities()
+	caps.Options[core.OptionHeader] = core.Claim{}
+	if w.exec.Capabilities().Options[core.OptionHeader].Support != core.SupportNative {
+		t.Error("a change of the result changes the executor")
+	}
+	if got, err := w.states(t, w.intent(t, "a", core.Header("A", "1"))); err != nil {
+		t.Errorf("%s: %v", got, err)
+	}
+}
+
+func TestANilOrZeroExecutorIsInvalid(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(context.Context, string) error { t.Error("a job ran"); return nil })
+	for _, zero := range []*syncexec.Executor{nil, new(syncexec.Executor)} {
+		if err := zero.Execute(t.Context(), w.intent(t, "a")); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("Execute: %v", err)
+		}
+		if err := core.Executor(zero.Execute).Check(t.Context()); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("Check: %v", err)
+		}
+		if caps := zero.Capabilities(); len(caps.Options) != 0 {
+			t.Errorf("Capabilities: %v", caps.Options)
 		}
 	}
 }
