@@ -1,5 +1,5 @@
-// Package ids remembers which jobs an in-process executor has, so that the same
-// intent sent again is no second job, as it would not be on a queue.
+// Package ids remembers the job IDs of an executor that runs jobs in this process, so
+// that the same intent sent again is no second job.
 package ids
 
 // State says what is known about an ID.
@@ -8,25 +8,24 @@ type State uint8
 // The states of an ID.
 const (
 	Unknown   State = iota // never added, released, or forgotten
-	Present                // of a job that waits or runs
-	Succeeded              // of a job that has succeeded
+	Present                // its job waits or runs
+	Succeeded              // its job has succeeded
 )
 
-// Set is a memory of job IDs. IDs of jobs that wait or run are kept until the
-// job's end is told; IDs of jobs that succeeded are kept up to a bound, beyond
-// which the one that succeeded first is forgotten. The bound thus limits the
-// memory that is used: about 130 bytes for each ID of a usual length.
+// Set remembers job IDs. The ID of a job that waits or runs is kept until Succeed or
+// Release. IDs of jobs that succeeded are kept up to a limit; beyond it, the one that
+// succeeded first is forgotten. Each of them takes about 130 bytes.
 //
-// A Set is not safe for concurrent use: the executor's own lock guards it.
+// A Set is not safe for concurrent use: the executor's lock guards it.
 type Set struct {
 	states map[string]State
-	ring   []string // IDs that have succeeded; from oldest on, once it is full
-	oldest int
-	keep   int
+	ring   []string // IDs that have succeeded
+	oldest int      // the first of ring, once ring is full
+	keep   int      // the limit of ring
 }
 
-// New returns an empty Set that keeps at most keep IDs of jobs that succeeded;
-// less than 1 for none.
+// New returns an empty Set that keeps at most keep IDs of jobs that succeeded, or none
+// if keep is less than 1.
 func New(keep int) *Set {
 	return &Set{states: make(map[string]State), keep: keep}
 }
@@ -34,8 +33,8 @@ func New(keep int) *Set {
 // State returns what is known about an ID.
 func (s *Set) State(id string) State { return s.states[id] }
 
-// Add notes a job that waits or runs from now on. It returns false, and changes
-// nothing, if its ID is known already.
+// Add adds the ID of a job that waits or runs. It returns false, and changes nothing,
+// if the ID is known already.
 func (s *Set) Add(id string) bool {
 	if _, known := s.states[id]; known {
 		return false
@@ -44,8 +43,8 @@ func (s *Set) Add(id string) bool {
 	return true
 }
 
-// Succeed notes that a job of the Set has succeeded: its ID is remembered within
-// the bound. An ID that is not Present is left as it is.
+// Succeed records that a job has succeeded. Its ID is kept up to the limit. An ID that
+// is not Present does not change.
 func (s *Set) Succeed(id string) {
 	if s.states[id] != Present {
 		return
@@ -64,8 +63,8 @@ func (s *Set) Succeed(id string) {
 	s.states[id] = Succeeded
 }
 
-// Release forgets a job that has failed for good or was never run: its ID may be
-// sent again. An ID that is not Present is left as it is.
+// Release forgets the ID of a job that failed for good or never ran, so that it can be
+// added again. An ID that is not Present does not change.
 func (s *Set) Release(id string) {
 	if s.states[id] == Present {
 		delete(s.states, id)

@@ -7,14 +7,14 @@ import (
 	"github.com/goairlock/airlock/internal/ids"
 )
 
-func TestAnIDIsKnownFromAddToItsRelease(t *testing.T) {
+func TestAnIDIsKnownFromAddToRelease(t *testing.T) {
 	t.Parallel()
 	s := ids.New(2)
 	if s.State("a") != ids.Unknown {
 		t.Error("an empty set knows an ID")
 	}
 	if !s.Add("a") || s.Add("a") {
-		t.Error("want the first Add alone to succeed")
+		t.Error("want the first Add to succeed and the second one to fail")
 	}
 	if s.State("a") != ids.Present {
 		t.Errorf("after Add: %v", s.State("a"))
@@ -61,7 +61,7 @@ func TestTheFirstToSucceedIsForgottenFirst(t *testing.T) {
 	}
 }
 
-func TestNothingIsKeptWithoutABound(t *testing.T) {
+func TestNothingIsKeptIfKeepIsLessThanOne(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []int{0, -1} {
 		s := ids.New(keep)
@@ -73,7 +73,7 @@ func TestNothingIsKeptWithoutABound(t *testing.T) {
 	}
 }
 
-func TestEndsOfUnknownIDsChangeNothing(t *testing.T) {
+func TestSucceedAndReleaseIgnoreUnknownIDs(t *testing.T) {
 	t.Parallel()
 	s := ids.New(1)
 	s.Succeed("ghost")

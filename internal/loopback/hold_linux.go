@@ -6,8 +6,9 @@ import (
 	"syscall"
 )
 
-// hold binds a socket and does not listen. Linux lets a second socket bind and listen beside it because both set
-// SO_REUSEADDR and the first is not listening, while its search for a free port passes over ports bound this way.
+// hold binds a socket and does not listen. Linux allows a second socket to bind and
+// listen on the same port, because both set SO_REUSEADDR and the first one does not
+// listen. When Linux looks for a free port it skips ports that are bound in this way.
 func hold() (port int, release func(), err error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -27,7 +27,7 @@ func TestPortIsNotGivenTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		if addr := listener.Addr().(*net.TCPAddr); seen[addr.Port] {
-			t.Fatalf("port %d is reserved, yet the system gave it away", addr.Port)
+			t.Fatalf("the system gave away port %d, which is reserved", addr.Port)
 		}
 		if err := listener.Close(); err != nil {
 			t.Fatal(err)

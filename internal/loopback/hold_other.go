@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// hold cannot hold here: it finds a port that is free now.
+// hold cannot hold a port on this system. It finds one that is free now.
 func hold() (port int, release func(), err error) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

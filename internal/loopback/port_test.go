@@ -21,7 +21,7 @@ func TestPortIsRefusedUntilSomebodyListens(t *testing.T) {
 	for range 3 {
 		if conn, err := net.Dial("tcp", port.Addr()); err == nil {
 			_ = conn.Close()
-			t.Fatal("nobody listens, yet the dial succeeded")
+			t.Fatal("the dial succeeded although nobody listens")
 		} else if runtime.GOOS != "windows" && !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatalf("dial: %v, want connection refused", err)
 		}
