@@ -14,25 +14,26 @@ import (
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 )
 
+var asynqLibraries = []string{"github.com/hibiken/asynq", "github.com/redis/go-redis/v9"}
+
 // distance is by how much a round trip is longer where the server is distant.
 const distance = 1200 * time.Microsecond
 
 // asynqGroup measures asynq: a loop over its Enqueue, the same from many
-// goroutines, ours, and the limit, the same commands made before and sent in
-// pipelines of 1000. The Redis is that of AIRLOCK_REDIS_URL, or a private one.
+// goroutines, ours, and the limit, which is the same commands prepared in
+// advance and sent in pipelines of 1000.
 func asynqGroup() Group {
 	return Group{
-		Name: "asynq", Title: "asynq on Redis",
-		Sizes: []int{1, 100, 1000, 10000}, Setup: func(ctx context.Context) ([]Contender, func(), error) { return setupAsynq(ctx, 0) },
+		Name: "asynq", Queue: "asynq", Title: "asynq on Redis", Libraries: asynqLibraries,
+		Sizes: []int{1, 100, 1000, 10000}, Setup: func(ctx context.Context, w *world) ([]Contender, error) { return setupAsynq(ctx, w, 0) },
 	}
 }
 
 // asynqDistantGroup measures the same with a server that is further away.
 func asynqDistantGroup() Group {
 	return Group{
-		Name: "asynq-distant", Title: "asynq on a Redis whose round trip is 1.2 ms longer",
-		Sizes: []int{1, 100, 1000}, MaxRounds: 30,
-		Setup: func(ctx context.Context) ([]Contender, func(), error) { return setupAsynq(ctx, distance) },
+		Name: "asynq-distant", Queue: "asynq", Title: "asynq on a Redis whose round trip is 1.2 ms longer", Libraries: asynqLibraries,
+		Sizes: []int{1, 100, 1000}, Setup: func(ctx context.Context, w *world) ([]Contender, error) { return setupAsynq(ctx, w, distance) },
 	}
 }
 
@@ -41,30 +42,19 @@ const (
 	asynqChunk = 1000            // more in one pipeline is not faster
 )
 
-func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ func(), err error) {
-	var ends []func()
-	end := func() {
-		for _, f := range slices.Backward(ends) {
-			f()
-		}
-	}
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
-	opts, stop, err := redisOptions(ctx)
+func setupAsynq(ctx context.Context, w *world, further time.Duration) ([]Contender, error) {
+	opts, err := w.redis(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	near := redis.NewClient(opts)
-	ends = append(ends, stop, func() { near.Close() }) //nolint:errcheck // nothing is under way
+	w.Cleanup(func() { near.Close() }) //nolint:errcheck // nothing is under way
 	if further > 0 {
 		proxy, err := faultproxy.New(opts.Addr)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		ends = append(ends, proxy.Close)
+		w.Cleanup(proxy.Close)
 		proxy.Delay(further / 2)
 		through := *opts
 		through.Addr = proxy.Addr()
@@ -72,7 +62,7 @@ func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ fu
 	}
 	opts.MaxRetries, opts.PoolSize = -1, producers
 	rdb := redis.NewClient(opts)
-	ends = append(ends, func() { rdb.Close() }) //nolint:errcheck // nothing is under way
+	w.Cleanup(func() { rdb.Close() }) //nolint:errcheck // nothing is under way
 
 	clear := func() error {
 		inspector := asynq.NewInspectorFromRedisClient(near)
@@ -80,16 +70,16 @@ func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ fu
 			near.SAdd(ctx, "asynq:queues", benchQueue).Err(), // a client announces a queue once in its life
 			inspector.DeleteQueue(benchQueue, true))
 	}
-	ends = append(ends, func() { clear() }) //nolint:errcheck // what is left is removed by the next run
+	w.Cleanup(func() { clear() }) //nolint:errcheck // what is left is removed by the next run
 	library := asynq.NewClientFromRedisClient(rdb)
 	// Redis has to know the script before the limit can name it.
 	if _, err := library.EnqueueContext(ctx, asynq.NewTask(bench.Kind(), nil), asynq.Queue(benchQueue)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	contenders := append(asynqLibrary(ctx, library, clear), asynqLimit(ctx, rdb, clear))
 	exec, err := asynqexec.New(rdb, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var intents []core.Intent
 	return append(contenders, Contender{
@@ -99,7 +89,7 @@ func setupAsynq(ctx context.Context, further time.Duration) (_ []Contender, _ fu
 			return errors.Join(err, clear())
 		},
 		HandOver: func(int) error { return exec.Execute(ctx, intents...) },
-	}), end, nil
+	}), nil
 }
 
 // asynqLibrary are the contenders that use asynq's own client.
@@ -111,12 +101,15 @@ func asynqLibrary(ctx context.Context, library *asynq.Client, clear func() error
 	}, clear)
 }
 
-// asynqLimit sends what asynq would for our intents, made before.
+// asynqLimit sends the commands that asynq would send for our intents, prepared in advance.
 func asynqLimit(ctx context.Context, rdb *redis.Client, clear func() error) Contender {
-	kept := &keeper{}
+	kept := &scriptRecorder{}
 	library := asynq.NewClientFromRedisClient(kept)
 	payload := benchPayload()
-	fields := []asynq.Option{asynq.Queue(benchQueue), asynq.Timeout(100 * 365 * 24 * time.Hour), asynq.Retention(5*time.Minute + time.Second)}
+	fields := []asynq.Option{
+		asynq.Queue(benchQueue), asynq.Timeout(100 * 365 * 24 * time.Hour), asynq.MaxRetry(25), asynq.Retention(5*time.Minute + time.Second),
+	}
+	headers := map[string]string{"Airlock-Envelope": `{"v":1,"max_attempts":25}`}
 	return Contender{
 		Name: "pipelines of the same commands", Reference: true,
 		Prepare: func(n int) error {
@@ -126,7 +119,7 @@ func asynqLimit(ctx context.Context, rdb *redis.Client, clear func() error) Cont
 				return err
 			}
 			for _, in := range intents {
-				task := asynq.NewTask(bench.Kind(), payload, append(fields, asynq.TaskID(in.ID))...)
+				task := asynq.NewTaskWithHeaders(bench.Kind(), payload, headers, append(fields, asynq.TaskID(in.ID))...)
 				if _, err := library.EnqueueContext(ctx, task); err != nil {
 					return err
 				}
@@ -148,8 +141,8 @@ func asynqLimit(ctx context.Context, rdb *redis.Client, clear func() error) Cont
 	}
 }
 
-// keeper is a client that keeps the scripts that asynq runs.
-type keeper struct {
+// scriptRecorder is a client that keeps the scripts that asynq runs.
+type scriptRecorder struct {
 	redis.UniversalClient
 	scripts []keptScript
 }
@@ -160,9 +153,11 @@ type keptScript struct {
 	args []any
 }
 
-func (*keeper) SAdd(context.Context, string, ...any) *redis.IntCmd { return redis.NewIntResult(1, nil) }
+func (*scriptRecorder) SAdd(context.Context, string, ...any) *redis.IntCmd {
+	return redis.NewIntResult(1, nil)
+}
 
-func (k *keeper) EvalSha(_ context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	k.scripts = append(k.scripts, keptScript{sha, keys, args})
+func (r *scriptRecorder) EvalSha(_ context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	r.scripts = append(r.scripts, keptScript{sha, keys, args})
 	return redis.NewCmdResult(int64(1), nil)
 }

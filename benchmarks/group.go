@@ -4,25 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"time"
 )
 
-// errNoServer says that a group needs a server that was not given. Unless the
-// group was asked for by name, it is left out.
-var errNoServer = errors.New("no server")
-
 // Group is a set of contenders that do the same work.
 type Group struct {
-	Name  string // of its files, and for -only
-	Title string // what is done, for people
-	Sizes []int  // intents per call
-	// MaxRounds bounds the rounds of a group that is slow. 0 is as many as asked for.
-	MaxRounds int
-	// Setup makes the contenders of a run, and what ends them.
-	Setup func(ctx context.Context) ([]Contender, func(), error)
+	Name      string   // of its file, and for -only
+	Queue     string   // whose picture and chapter it is in
+	Title     string   // what is done, for people
+	Libraries []string // modules whose versions matter
+	Sizes     []int    // intents per call
+	// Setup makes the contenders of a run, with the servers of a world. What ends them is
+	// among the world's cleanups.
+	Setup func(ctx context.Context, w *world) ([]Contender, error)
 }
 
 // Contender is one way to do a group's work.
@@ -30,6 +26,9 @@ type Contender struct {
 	Name string
 	// Reference marks the contender that the others are compared with.
 	Reference bool
+	// MaxSize bounds the sizes of a contender that sends one job after the other: more take
+	// minutes, and as long for each job. 0 is no bound.
+	MaxSize int
 	// Prepare makes ready for n intents; it is not timed. May be nil.
 	Prepare func(n int) error
 	// HandOver hands n intents over.
@@ -42,27 +41,22 @@ type Contender struct {
 type Report struct {
 	Group       string
 	Title       string
+	Reference   string // the contender that the others are compared with
 	Environment Environment
-	Rounds      int
 	Rows        []Row
 }
 
-// Environment is where it was measured.
-type Environment struct {
-	Go, OS, Arch string
-	CPUs         int
-}
-
 // Row is one contender at one size. Times are medians over the rounds, in
-// nanoseconds per intent; ratios are medians of the ratio within each round.
+// nanoseconds per intent. A ratio is the median of the ratio within each round.
 type Row struct {
 	Contender     string
 	Size          int
+	Rounds        int
 	HandOver      float64
-	Done          float64 `json:",omitempty"` // from the begin of the hand-over to the last one's end
-	HandOverRatio float64 // over the reference
-	DoneRatio     float64 `json:",omitempty"`
-	Allocs        float64 // per intent, of everything until the last one's end
+	Done          float64            `json:",omitempty"` // from the begin of the hand-over to the last one's end
+	HandOverRatio map[string]float64 // over each contender
+	DoneRatio     map[string]float64 `json:",omitempty"`
+	Allocs        float64            // per intent, of everything until the last one's end
 }
 
 type sample struct{ handOver, done float64 }
@@ -70,6 +64,23 @@ type sample struct{ handOver, done float64 }
 // serviceHeap is what a small service has in memory. In a program with nothing but
 // a benchmark the collector runs every few megabytes, and is what is measured.
 const serviceHeap = 64 << 20
+
+// warmHeap makes the heap that of a service, until keep is called.
+func warmHeap() (keep func()) {
+	ballast := make([]byte, serviceHeap)
+	touchHeap()
+	return func() { runtime.KeepAlive(ballast) }
+}
+
+// referenceOf returns which of n contenders the others are compared with.
+func referenceOf(n int, is func(i int) bool) (int, error) {
+	for i := range n {
+		if is(i) {
+			return i, nil
+		}
+	}
+	return 0, errors.New("no contender is the reference")
+}
 
 // touchHeap has the system give the memory that will be used until the collector
 // runs. A service that has been up for a minute has it; in a new process the
@@ -87,45 +98,47 @@ func touchHeap() {
 	runtime.GC()
 }
 
-func (g Group) measure(ctx context.Context, rounds int) (*Report, error) {
-	contenders, end, err := g.Setup(ctx)
+func (g Group) name() string  { return g.Name }
+func (g Group) queue() string { return g.Queue }
+
+func (g Group) measure(ctx context.Context, e effort) (report, error) {
+	w := newWorld()
+	defer w.close()
+	contenders, err := g.Setup(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
-	if g.MaxRounds > 0 {
-		rounds = min(rounds, g.MaxRounds)
+	keep := warmHeap()
+	defer keep()
+	reference, err := referenceOf(len(contenders), func(i int) bool { return contenders[i].Reference })
+	if err != nil {
+		return nil, err
 	}
-	ballast := make([]byte, serviceHeap)
-	defer runtime.KeepAlive(ballast)
-	touchHeap()
-	reference := slices.IndexFunc(contenders, func(c Contender) bool { return c.Reference })
-	if reference < 0 {
-		return nil, fmt.Errorf("no contender is the reference")
-	}
-	report := &Report{Group: g.Name, Title: g.Title, Environment: environment(), Rounds: rounds}
-	for _, size := range g.Sizes {
+	report := &Report{Group: g.Name, Title: g.Title, Reference: contenders[reference].Name, Environment: w.environment(g.Libraries)}
+	sizes := e.sizes(g.Sizes)
+	for _, size := range sizes {
+		contenders := slices.DeleteFunc(slices.Clone(contenders), func(c Contender) bool { return c.MaxSize > 0 && size > c.MaxSize })
 		samples := make([][]sample, len(contenders))
-		for round := range rounds + rounds/10 + 1 {
-			for _, i := range rand.Perm(len(contenders)) {
-				if err := ctx.Err(); err != nil {
-					return nil, err
-				}
-				s, err := contenders[i].sample(size)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", contenders[i].Name, err)
-				}
-				if round > rounds/10 { // the first ones warm up
-					samples[i] = append(samples[i], s)
-				}
+		err := interleave(ctx, len(contenders), e.share(len(sizes)), func(i int, warm bool) error {
+			s, err := contenders[i].sample(size)
+			if err != nil {
+				return fmt.Errorf("%s: %w", contenders[i].Name, err)
 			}
+			if warm {
+				samples[i] = append(samples[i], s)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 		for i, c := range contenders {
-			allocs, err := c.allocs(size, rounds/10+1)
-			if err != nil {
+			row := newRow(contenders, i, samples)
+			row.Size = size
+			if row.Allocs, err = c.allocs(size); err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
-			report.Rows = append(report.Rows, newRow(c.Name, size, samples[i], samples[reference], allocs))
+			report.Rows = append(report.Rows, row)
 		}
 	}
 	return report, nil
@@ -166,9 +179,9 @@ func (c *Contender) sample(n int) (sample, error) {
 
 // allocs returns a contender's allocations per intent. It has rounds of its own:
 // to read the counters stops the world, and what runs next starts slowly.
-func (c *Contender) allocs(n, rounds int) (float64, error) {
+func (c *Contender) allocs(n int) (float64, error) {
 	var counts []float64
-	for range rounds {
+	for range max(1, allocIntents/n) {
 		if err := c.prepare(n); err != nil {
 			return 0, err
 		}
@@ -183,18 +196,25 @@ func (c *Contender) allocs(n, rounds int) (float64, error) {
 	return medianOf(counts), nil
 }
 
-func newRow(name string, size int, own, reference []sample, allocs float64) Row {
+// newRow compares a contender with each of them.
+func newRow(contenders []Contender, own int, samples [][]sample) Row {
 	handOver := func(s sample) float64 { return s.handOver }
 	done := func(s sample) float64 { return s.done }
-	return Row{
-		Contender: name, Size: size,
-		HandOver: median(own, handOver), Done: median(own, done),
-		HandOverRatio: ratio(own, reference, handOver), DoneRatio: ratio(own, reference, done),
-		Allocs: allocs,
+	row := Row{
+		Contender: contenders[own].Name, Rounds: len(samples[own]),
+		HandOver: median(samples[own], handOver), Done: median(samples[own], done),
+		HandOverRatio: map[string]float64{}, DoneRatio: map[string]float64{},
 	}
+	for i, c := range contenders {
+		row.HandOverRatio[c.Name] = ratio(samples[own], samples[i], handOver)
+		if row.Done > 0 {
+			row.DoneRatio[c.Name] = ratio(samples[own], samples[i], done)
+		}
+	}
+	return row
 }
 
-func median(samples []sample, of func(sample) float64) float64 {
+func median[S any](samples []S, of func(S) float64) float64 {
 	values := make([]float64, 0, len(samples))
 	for _, s := range samples {
 		values = append(values, of(s))
@@ -203,7 +223,7 @@ func median(samples []sample, of func(sample) float64) float64 {
 }
 
 // ratio is the median of the ratio within each round.
-func ratio(own, reference []sample, of func(sample) float64) float64 {
+func ratio[S any](own, reference []S, of func(S) float64) float64 {
 	var values []float64
 	for i := range own {
 		if r := of(reference[i]); r > 0 {

@@ -10,7 +10,7 @@ const producers = 64
 func libraryContenders(name string, enqueue, clear func() error) []Contender {
 	prepare := func(int) error { return clear() }
 	return []Contender{
-		{Name: name + ", loop of Enqueue", Prepare: prepare, HandOver: func(n int) error {
+		{Name: name + ", loop of Enqueue", MaxSize: loopSize, Prepare: prepare, HandOver: func(n int) error {
 			for range n {
 				if err := enqueue(); err != nil {
 					return err

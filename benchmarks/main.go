@@ -6,15 +6,44 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
-// groups are what can be measured, by their names.
+// A measurable is a [Group] or a [WorkerGroup].
+type measurable interface {
+	name() string
+	queue() string
+	measure(ctx context.Context, e effort) (report, error)
+	read(data []byte) (report, error) // what measure returned, from its JSON
+}
+
+// A report is a [Report] or a [WorkerReport].
+type report interface {
+	print(to io.Writer) error
+	environment() Environment
+	comparisons() []comparison
+	details() (bars []bar, against string)
+}
+
+// all returns everything that can be measured, in the order of the documents.
+func all() []measurable {
+	var list []measurable
+	for _, make := range groups {
+		list = append(list, make())
+	}
+	for _, make := range workerGroups {
+		list = append(list, make())
+	}
+	return list
+}
+
+// groups are the ways to dispatch that can be measured.
 var groups = []func() Group{
 	poolGroup,
 	asynqGroup,
@@ -24,6 +53,17 @@ var groups = []func() Group{
 	riverPostgresGroup,
 	riverSQLiteGroup,
 	natsGroup,
+	rabbitmqGroup,
+	outboxGroup,
+}
+
+// workerGroups are the queues whose workers can be measured.
+var workerGroups = []func() WorkerGroup{
+	asynqWorkers,
+	workWorkers,
+	riverWorkers,
+	natsWorkers,
+	rabbitmqWorkers,
 }
 
 func main() {
@@ -36,61 +76,62 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	var e effort
 	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
+	results := flags.String("results", filepath.Join("artifacts", "benchmarks"), "folder of the JSON files")
+	docs := flags.String("draw", "", "measure nothing: write benchmarks.md and its pictures into this folder, from the results")
 	only := flags.String("only", "", "measure these groups only: names, separated by commas")
-	out := flags.String("out", filepath.Join("artifacts", "benchmarks"), "folder for the JSON and SVG files")
-	rounds := flags.Int("rounds", 200, "rounds for each size")
+	flags.DurationVar(&e.limit, "limit", 40*time.Second, "about how long the rounds of each group take")
+	flags.BoolVar(&e.short, "short", false, "one round of little work, to see that everything runs")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	var wanted []string
-	if *only != "" {
-		wanted = strings.Split(*only, ",")
+	if *docs != "" {
+		return drawResults(*results, *docs)
 	}
-	if err := os.MkdirAll(*out, 0o755); err != nil {
+	chosen, err := choose(*only)
+	if err != nil {
 		return err
 	}
-	for _, make := range groups {
-		g := make()
-		if i := slices.Index(wanted, g.Name); i >= 0 {
-			wanted = slices.Delete(wanted, i, i+1)
-		} else if *only != "" {
-			continue
-		}
-		report, err := g.measure(ctx, *rounds)
+	if err := os.MkdirAll(*results, 0o755); err != nil {
+		return err
+	}
+	for _, g := range chosen {
+		report, err := g.measure(ctx, e)
 		if errors.Is(err, errNoServer) && *only == "" {
-			fmt.Fprintf(os.Stderr, "benchmarks: %s is left out: %v\n", g.Name, err)
+			fmt.Fprintf(os.Stderr, "benchmarks: %s is left out: %v\n", g.name(), err)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", g.Name, err)
+			return fmt.Errorf("%s: %w", g.name(), err)
 		}
 		if err := report.print(os.Stdout); err != nil {
 			return err
 		}
-		if err := report.write(*out); err != nil {
+		data, err := json.MarshalIndent(report, "", "  ")
+		if err != nil {
 			return err
 		}
-	}
-	if len(wanted) > 0 {
-		return fmt.Errorf("no group of the name %s", strings.Join(wanted, ", "))
+		if err := os.WriteFile(filepath.Join(*results, g.name()+".json"), append(data, '\n'), 0o644); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// write writes the report's JSON and SVG files.
-func (r *Report) write(folder string) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
+// choose returns the groups of these names, or all.
+func choose(names string) ([]measurable, error) {
+	if names == "" {
+		return all(), nil
 	}
-	base := filepath.Join(folder, r.Group)
-	if err := os.WriteFile(base+".json", append(data, '\n'), 0o644); err != nil {
-		return err
+	var chosen []measurable
+	for name := range strings.SplitSeq(names, ",") {
+		list := all()
+		i := slices.IndexFunc(list, func(g measurable) bool { return g.name() == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no group of the name %s", name)
+		}
+		chosen = append(chosen, list[i])
 	}
-	return os.WriteFile(base+".svg", r.svg(), 0o644)
-}
-
-func environment() Environment {
-	return Environment{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0)}
+	return chosen, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,55 +12,22 @@ import (
 
 // natsGroup measures JetStream: a loop over the client's Publish, its
 // asynchronous publishing, ours, and the limit, the same messages without
-// asking for any acknowledgement but the last one's. The server is that of
-// AIRLOCK_NATS_URL, or one in a process of its own with a file store.
+// asking for any acknowledgement but the last one's.
 func natsGroup() Group {
 	return Group{
-		Name: "nats", Title: "NATS JetStream, one replica in a file",
+		Name: "nats", Queue: "nats", Title: "NATS JetStream, one replica in a file", Libraries: natsLibraries,
 		Sizes: []int{1, 100, 1000, 10000}, Setup: setupNATS,
 	}
 }
 
+var natsLibraries = []string{"github.com/nats-io/nats.go"}
+
 const benchStream = "AIRLOCKBENCH"
 
-func setupNATS(ctx context.Context) (_ []Contender, _ func(), err error) {
-	url, stop := os.Getenv("AIRLOCK_NATS_URL"), func() {}
-	if url == "" {
-		if url, stop, err = startNATS(ctx); err != nil {
-			return nil, nil, err
-		}
-	}
-	// One connection each, for the client's asynchronous publishing keeps things on it.
-	var conns []*nats.Conn
-	end := func() {
-		for _, c := range conns {
-			c.Close()
-		}
-		stop()
-	}
-	connect := func() (jetstream.JetStream, error) {
-		conn, err := nats.Connect(url)
-		if err != nil {
-			return nil, err
-		}
-		conns = append(conns, conn)
-		return jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(1<<20))
-	}
-	contenders, err := natsContenders(ctx, connect)
-	if err != nil {
-		end()
-		return nil, nil, err
-	}
-	return contenders, end, nil
-}
-
-func natsContenders(ctx context.Context, connect func() (jetstream.JetStream, error)) ([]Contender, error) {
-	var js [4]jetstream.JetStream
-	for i := range js {
-		var err error
-		if js[i], err = connect(); err != nil {
-			return nil, err
-		}
+func setupNATS(ctx context.Context, w *world) ([]Contender, error) {
+	var js [4]jetstream.JetStream // a connection each, for the client's asynchronous publishing keeps things on it
+	if err := w.jetStreams(ctx, js[:], jetstream.WithPublishAsyncMaxPending(1<<20)); err != nil {
+		return nil, err
 	}
 	if err := natsexec.EnsureStream(ctx, js[0], benchStream, nil); err != nil {
 		return nil, err
@@ -89,7 +55,7 @@ func natsContenders(ctx context.Context, connect func() (jetstream.JetStream, er
 		return stream.Purge(ctx)
 	}
 	return []Contender{
-		{Name: "loop of Publish", Prepare: prepare, HandOver: func(int) error {
+		{Name: "loop of Publish", MaxSize: loopSize, Prepare: prepare, HandOver: func(int) error {
 			for _, m := range messages {
 				if _, err := js[1].PublishMsg(ctx, m); err != nil {
 					return err
@@ -112,7 +78,26 @@ func natsContenders(ctx context.Context, connect func() (jetstream.JetStream, er
 	}, nil
 }
 
-// publishAsync waits for every acknowledgement, as whoever wants to know what became of each must.
+// jetStreams fills js with clients of one server, each on a connection of its own.
+func (w *world) jetStreams(ctx context.Context, js []jetstream.JetStream, opts ...jetstream.JetStreamOpt) error {
+	url, err := w.nats(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range js {
+		conn, err := nats.Connect(url)
+		if err != nil {
+			return err
+		}
+		w.Cleanup(conn.Close)
+		if js[i], err = jetstream.New(conn, opts...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishAsync waits for every acknowledgement, as a program must that wants to know what became of each message.
 func publishAsync(ctx context.Context, js jetstream.JetStream, messages []*nats.Msg) error {
 	futures := make([]jetstream.PubAckFuture, len(messages))
 	for i, m := range messages {

@@ -12,19 +12,22 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	poolexec "github.com/goairlock/airlock/executors/pool"
+	"github.com/goairlock/airlock/worker"
 )
 
-// poolGroup measures the pool beside other pools of goroutines: a task that does
-// nothing, as many workers each. The others run a func; ours also knows the job
-// by its ID, decodes its arguments, bounds, retries and accounts for it.
+// poolGroup compares the pool with other pools of goroutines, all with the same number
+// of workers, on a task that does nothing. The others run a function. Ours also
+// remembers the job's ID, decodes its arguments, limits and retries its attempts, and
+// logs its runs.
 func poolGroup() Group {
 	return Group{
-		Name: "pool", Title: "In this process: tasks that do nothing",
-		Sizes: []int{1, 100, 1000}, Setup: setupPools,
+		Name: "pool", Queue: "pool", Title: "In this process: tasks that do nothing",
+		Libraries: []string{"github.com/alitto/pond/v2", "github.com/panjf2000/ants/v2", "github.com/sourcegraph/conc", "golang.org/x/sync"},
+		Sizes:     []int{1, 100, 1000}, Setup: setupPools,
 	}
 }
 
-func setupPools(ctx context.Context) ([]Contender, func(), error) {
+func setupPools(ctx context.Context, w *world) ([]Contender, error) {
 	workers := 4 * runtime.GOMAXPROCS(0)
 	var wg sync.WaitGroup
 	task := func() { wg.Done() }
@@ -41,17 +44,22 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 
 	ours, err := poolexec.New(&poolexec.Options{Workers: workers})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	noop := core.NewTask("bench.noop", func(context.Context, []byte) error { wg.Done(); return nil }).Codec(core.Raw)
 	var intents []core.Intent
-	var handlers *core.Registry // intents of core.NewTask bring their own
+	var handlers *worker.Registry // nil: the intents of core.NewTask have their handler
 
 	antsPool, err := ants.NewPool(workers)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	pondPool := pond.NewPool(workers)
+	w.Cleanup(func() {
+		antsPool.Release()
+		pondPool.StopAndWait()
+		ours.Stop(ctx) //nolint:errcheck // it is empty
+	})
 	semaphore := make(chan struct{}, workers)
 	var concPool *pool.Pool
 	var group *errgroup.Group
@@ -68,7 +76,7 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 		return prepare(n)
 	}
 
-	contenders := []Contender{
+	return []Contender{
 		{
 			Name: "airlock pool", Prepare: prepareIntents,
 			HandOver: func(int) error { return ours.Execute(ctx, intents...) },
@@ -100,9 +108,10 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 			}
 			return nil
 		}},
+		// The fair comparison: a pool that carries intents and runs them with Perform.
 		{Name: "pond, a func for each intent", Prepare: prepareIntents, Wait: wait, HandOver: func(int) error {
-			for _, in := range intents { // the caller's slice is not ours to keep
-				err := pondPool.Go(func() { handlers.Perform(ctx, in.Delivery()) })
+			for _, in := range intents { // a copy: the slice belongs to the caller
+				err := pondPool.Go(func() { handlers.Perform(ctx, worker.FirstDelivery(&in)) })
 				if err != nil {
 					return err
 				}
@@ -128,11 +137,5 @@ func setupPools(ctx context.Context) ([]Contender, func(), error) {
 			}),
 			Wait: func() error { return group.Wait() },
 		},
-	}
-	end := func() {
-		antsPool.Release()
-		pondPool.StopAndWait()
-		ours.Stop(ctx) //nolint:errcheck // it is empty
-	}
-	return contenders, end, nil
+	}, nil
 }

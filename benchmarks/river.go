@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,16 +19,19 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 	_ "modernc.org/sqlite"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 	riverexec "github.com/goairlock/airlock/executors/river"
 )
 
+var riverLibraries = []string{"github.com/riverqueue/river", "github.com/jackc/pgx/v5"}
+
 // riverPostgresGroup measures River on PostgreSQL: a loop over its Insert, its
 // batches, ours, and the limit, COPY of the same rows into a table like River's
-// own. The database is that of AIRLOCK_POSTGRES_URL, and its jobs are removed.
+// own, with the same unique index.
 func riverPostgresGroup() Group {
 	return Group{
-		Name: "river", Title: "River on PostgreSQL: jobs with an identity, and without",
+		Name: "river", Queue: "river", Title: "River on PostgreSQL: jobs with an identity, and without", Libraries: riverLibraries,
 		Sizes: []int{1, 100, 1000, 10000}, Setup: setupRiverPostgres,
 	}
 }
@@ -37,8 +39,9 @@ func riverPostgresGroup() Group {
 // riverSQLiteGroup measures River on a SQLite file.
 func riverSQLiteGroup() Group {
 	return Group{
-		Name: "river-sqlite", Title: "River on SQLite",
-		Sizes: []int{1, 100, 1000}, Setup: setupRiverSQLite,
+		Name: "river-sqlite", Queue: "river", Title: "River on SQLite",
+		Libraries: []string{"github.com/riverqueue/river", "github.com/riverqueue/river/riverdriver/riversqlite", "modernc.org/sqlite"},
+		Sizes:     []int{1, 100, 1000}, Setup: setupRiverSQLite,
 	}
 }
 
@@ -53,7 +56,7 @@ func riverContenders[TTx any](ctx context.Context, driver riverdriver.Driver[TTx
 		return nil, err
 	}
 	config := &river.Config{Logger: quiet}
-	if err := riverexec.Configure(config); err != nil {
+	if err := riverexec.ConfigureClient(config); err != nil {
 		return nil, err
 	}
 	client, err := river.NewClient(driver, config)
@@ -71,7 +74,7 @@ func riverContenders[TTx any](ctx context.Context, driver riverdriver.Driver[TTx
 		return errors.Join(err, clear())
 	}
 	contenders := []Contender{
-		{Name: "River, loop of Insert", Prepare: prepare, HandOver: func(n int) error {
+		{Name: "River, loop of Insert", MaxSize: loopSize, Prepare: prepare, HandOver: func(n int) error {
 			for range n {
 				if _, err := client.Insert(ctx, bench, nil); err != nil {
 					return err
@@ -99,39 +102,53 @@ func riverContenders[TTx any](ctx context.Context, driver riverdriver.Driver[TTx
 		}
 		contenders = append(contenders, Contender{Name: name, Prepare: prepare,
 			HandOver: func(int) error { return exec.Execute(ctx, intents...) }})
+		if noIdentity {
+			continue
+		}
+		contenders = append(contenders,
+			Contender{Name: "airlock, in the caller's transaction", Prepare: prepare, HandOver: func(int) error {
+				tx, err := driver.GetExecutor().Begin(ctx)
+				if err != nil {
+					return err
+				}
+				defer tx.Rollback(ctx) //nolint:errcheck // after the commit it does nothing
+				if err := riverexec.InTx(exec, driver.UnwrapTx(tx))(ctx, intents...); err != nil {
+					return err
+				}
+				return tx.Commit(ctx)
+			}},
+			Contender{Name: "airlock, sent again", Prepare: func(n int) error {
+				return errors.Join(prepare(n), exec.Execute(ctx, intents...))
+			}, HandOver: func(int) error { return exec.Execute(ctx, intents...) }})
 	}
 	return contenders, nil
 }
 
-func setupRiverPostgres(ctx context.Context) ([]Contender, func(), error) {
-	url := os.Getenv("AIRLOCK_POSTGRES_URL")
-	if url == "" {
-		return nil, nil, fmt.Errorf("AIRLOCK_POSTGRES_URL is not set: %w", errNoServer)
+func setupRiverPostgres(ctx context.Context, w *world) ([]Contender, error) {
+	url, err := w.postgres(ctx)
+	if err != nil {
+		return nil, err
 	}
 	pool, err := pgxpool.New(ctx, url)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	w.Cleanup(pool.Close)
 	clear := func() error {
 		_, err := pool.Exec(ctx, "TRUNCATE river_job")
 		return err
 	}
 	contenders, err := riverContenders(ctx, riverpgxv5.New(pool), clear)
 	if err != nil {
-		pool.Close()
-		return nil, nil, err
+		return nil, err
 	}
+	w.Cleanup(func() { clear() }) //nolint:errcheck // what is left is removed by the next run
 	if _, err := pool.Exec(ctx, "DROP TABLE IF EXISTS bench_limit; CREATE TABLE bench_limit (LIKE river_job INCLUDING ALL)"); err != nil {
-		pool.Close()
-		return nil, nil, err
-	}
-	end := func() {
-		clear() //nolint:errcheck // what is left is removed by the next run
-		pool.Close()
+		return nil, err
 	}
 	return append(contenders,
 		copyLimit(ctx, pool, "COPY of the same rows", true),
-		copyLimit(ctx, pool, "COPY without unique_key", false)), end, nil
+		copyLimit(ctx, pool, "COPY without unique_key", false)), nil
 }
 
 // copyLimit copies rows that were made before into a table like River's.
@@ -149,8 +166,8 @@ func copyLimit(ctx context.Context, pool *pgxpool.Pool, name string, identity bo
 			rows = rows[:0]
 			now := time.Now()
 			for i := range intents {
-				meta := []byte(`{"airlock":` + string(core.Envelope{ID: intents[i].ID}.Encode()) + `}`)
-				row := []any{payload, now, "bench.receipt", int16(25), meta, int16(1), "default", now, "available", []string{}, nil, nil}
+				meta := []byte(`{"airlock":` + string(adapter.Envelope{ID: intents[i].ID}.Encode()) + `}`)
+				row := []any{payload, now, "bench.receipt", int16(25), meta, int16(2), "default", now, "available", []string{}, nil, nil}
 				if identity {
 					row[10] = uuidBytes(intents[i].ID)
 					row[11] = pgtype.Bits{Bytes: []byte{0xff}, Len: 8, Valid: true}
@@ -169,30 +186,27 @@ func copyLimit(ctx context.Context, pool *pgxpool.Pool, name string, identity bo
 	}
 }
 
-func setupRiverSQLite(ctx context.Context) ([]Contender, func(), error) {
+func setupRiverSQLite(ctx context.Context, w *world) ([]Contender, error) {
 	dir, err := os.MkdirTemp("", "airlock-bench-")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	w.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // it lies in the temporary folder
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "river.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	end := func() {
-		db.Close()        //nolint:errcheck // the file is removed
-		os.RemoveAll(dir) //nolint:errcheck // it lies in the temporary folder
-	}
+	w.Cleanup(func() { db.Close() }) //nolint:errcheck // the file is removed
 	clear := func() error {
 		_, err := db.ExecContext(ctx, "DELETE FROM river_job")
 		return err
 	}
 	contenders, err := riverContenders(ctx, riversqlite.New(db), clear)
 	if err != nil {
-		end()
-		return nil, nil, err
+		return nil, err
 	}
-	return append(contenders, sqliteLimit(ctx, db)), end, nil
+	return append(contenders, sqliteLimit(ctx, db)), nil
 }
 
 // sqliteLimit inserts rows that were made before, one prepared statement each,
@@ -214,13 +228,13 @@ func sqliteLimit(ctx context.Context, db *sql.DB) Contender {
 			}
 			defer tx.Rollback() //nolint:errcheck // after the commit it does nothing
 			insert, err := tx.PrepareContext(ctx, `INSERT INTO river_job (args, kind, max_attempts, metadata, priority, queue, state, unique_key, unique_states)
-				VALUES (jsonb(?), 'bench.receipt', 25, jsonb(?), 1, 'default', 'available', ?, 255)`)
+				VALUES (jsonb(?), 'bench.receipt', 25, jsonb(?), 2, 'default', 'available', ?, 255)`)
 			if err != nil {
 				return err
 			}
 			defer insert.Close() //nolint:errcheck // the transaction ends
 			for i := range intents {
-				meta := `{"airlock":` + string(core.Envelope{ID: intents[i].ID}.Encode()) + `}`
+				meta := `{"airlock":` + string(adapter.Envelope{ID: intents[i].ID}.Encode()) + `}`
 				if _, err := insert.ExecContext(ctx, string(payload), meta, uuidBytes(intents[i].ID)); err != nil {
 					return err
 				}

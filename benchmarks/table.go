@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 )
 
 // print writes the report as a table for people.
 func (r *Report) print(to io.Writer) error {
-	e := r.Environment
-	fmt.Fprintf(to, "%s (%s, %s/%s, %d CPUs, median of %d rounds)\n", r.Title, e.Go, e.OS, e.Arch, e.CPUs, r.Rounds)
+	fmt.Fprintf(to, "%s (%s)\n", r.Title, r.Environment)
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "N\tcontender\thand-over\tx\tto done\tx\tallocs\t")
 	size := 0
@@ -20,10 +20,10 @@ func (r *Report) print(to io.Writer) error {
 		size = row.Size
 		done, doneRatio := "", ""
 		if row.Done > 0 {
-			done, doneRatio = nanos(row.Done), fmt.Sprintf("%.2f", row.DoneRatio)
+			done, doneRatio = nanos(row.Done), fmt.Sprintf("%.2f", row.DoneRatio[r.Reference])
 		}
 		fmt.Fprintf(w, "%d\t%s\t%s\t%.2f\t%s\t%s\t%.2f\t\n",
-			row.Size, row.Contender, nanos(row.HandOver), row.HandOverRatio, done, doneRatio, row.Allocs)
+			row.Size, row.Contender, nanos(row.HandOver), row.HandOverRatio[r.Reference], done, doneRatio, row.Allocs)
 	}
 	return w.Flush()
 }
@@ -38,3 +38,6 @@ func nanos(ns float64) string {
 	}
 	return fmt.Sprintf("%.3g ms", ns/1e6)
 }
+
+// isOurs reports whether a contender is one of ours.
+func isOurs(contender string) bool { return strings.HasPrefix(contender, "airlock") }

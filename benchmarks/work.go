@@ -17,23 +17,23 @@ import (
 
 // workGroup measures gocraft/work: a loop over its Enqueue, the same from many
 // goroutines, ours, and the limit, pipelines of a small script for each job that
-// keeps an ID and pushes a message made before. The Redis is that of
-// AIRLOCK_REDIS_URL, or a private one.
+// keeps an ID and pushes a message made before.
 func workGroup() Group {
 	return Group{
-		Name: "work", Title: "gocraft/work on Redis",
-		Sizes: []int{1, 100, 1000, 10000}, Setup: func(ctx context.Context) ([]Contender, func(), error) { return setupWork(ctx, 0) },
+		Name: "work", Queue: "work", Title: "gocraft/work on Redis", Libraries: workLibraries,
+		Sizes: []int{1, 100, 1000, 10000}, Setup: func(ctx context.Context, w *world) ([]Contender, error) { return setupWork(ctx, w, 0) },
 	}
 }
 
 // workDistantGroup measures the same with a server that is further away.
 func workDistantGroup() Group {
 	return Group{
-		Name: "work-distant", Title: "gocraft/work on a Redis whose round trip is 1.2 ms longer",
-		Sizes: []int{1, 100, 1000}, MaxRounds: 30,
-		Setup: func(ctx context.Context) ([]Contender, func(), error) { return setupWork(ctx, distance) },
+		Name: "work-distant", Queue: "work", Title: "gocraft/work on a Redis whose round trip is 1.2 ms longer", Libraries: workLibraries,
+		Sizes: []int{1, 100, 1000}, Setup: func(ctx context.Context, w *world) ([]Contender, error) { return setupWork(ctx, w, distance) },
 	}
 }
+
+var workLibraries = []string{"github.com/gocraft/work", "github.com/gomodule/redigo"}
 
 const (
 	workNamespace = "airlock-bench"
@@ -41,29 +41,17 @@ const (
 	workChunk     = 1000            // more in one pipeline is not faster
 )
 
-func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ func(), err error) {
-	var ends []func()
-	end := func() {
-		for _, f := range slices.Backward(ends) {
-			f()
-		}
-	}
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
-	opts, stop, err := redisOptions(ctx)
+func setupWork(ctx context.Context, w *world, further time.Duration) ([]Contender, error) {
+	opts, err := w.redis(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ends = append(ends, stop)
 	open := func(addr string) *redis.Pool {
 		rdb := &redis.Pool{MaxIdle: producers, DialContext: func(ctx context.Context) (redis.Conn, error) {
 			return redis.DialContext(ctx, "tcp", addr,
 				redis.DialUsername(opts.Username), redis.DialPassword(opts.Password), redis.DialDatabase(opts.DB))
 		}}
-		ends = append(ends, func() { rdb.Close() }) //nolint:errcheck // nothing is under way
+		w.Cleanup(func() { rdb.Close() }) //nolint:errcheck // nothing is under way
 		return rdb
 	}
 	near := open(opts.Addr)
@@ -71,9 +59,9 @@ func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ fun
 	if further > 0 {
 		proxy, err := faultproxy.New(opts.Addr)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		ends = append(ends, proxy.Close)
+		w.Cleanup(proxy.Close)
 		proxy.Delay(further / 2)
 		rdb = open(proxy.Addr())
 	}
@@ -83,14 +71,14 @@ func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ fun
 		_, err := conn.Do("DEL", workNamespace+":jobs:"+bench.Kind(), workNamespace+":known_jobs")
 		return err
 	}
-	ends = append(ends, func() { clear() }) //nolint:errcheck // what is left is removed by the next run
+	w.Cleanup(func() { clear() }) //nolint:errcheck // what is left is removed by the next run
 	exec, err := workexec.New(rdb, &workexec.Options{Namespace: workNamespace, IDWindow: workWindow})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	limit, err := workLimit(ctx, rdb, clear)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var intents []core.Intent
 	return append(workLibrary(rdb, clear), limit, Contender{
@@ -100,7 +88,7 @@ func setupWork(ctx context.Context, further time.Duration) (_ []Contender, _ fun
 			return errors.Join(err, clear())
 		},
 		HandOver: func(int) error { return exec.Execute(ctx, intents...) },
-	}), end, nil
+	}), nil
 }
 
 // workLibrary are the contenders that use the library's own enqueuer, with the same
