@@ -6,22 +6,26 @@ require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/goairlock/airlock v0.1.0
 	github.com/goairlock/airlock/executors/asynq v0.1.0
+	github.com/goairlock/airlock/executors/celery v0.1.0
 	github.com/goairlock/airlock/executors/nats v0.1.0
 	github.com/goairlock/airlock/executors/pool v0.1.0
+	github.com/goairlock/airlock/executors/rabbitmq v0.1.0
 	github.com/goairlock/airlock/executors/river v0.1.0
 	github.com/goairlock/airlock/executors/sync v0.1.0
 	github.com/goairlock/airlock/executors/work v0.1.0
-	github.com/gocraft/work v0.5.1
 	github.com/gomodule/redigo v1.9.3
 	github.com/hibiken/asynq v0.26.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
+	github.com/rabbitmq/amqp091-go v1.16.0
 	github.com/redis/go-redis/v9 v9.14.1
 )
 
 require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
+	github.com/goairlock/airlock/internal/amqplink v0.1.0 // indirect
+	github.com/gocraft/work v0.5.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/riverqueue/river v0.51.1
@@ -70,9 +74,12 @@ require (
 replace (
 	github.com/goairlock/airlock => ../..
 	github.com/goairlock/airlock/executors/asynq => ../../executors/asynq
+	github.com/goairlock/airlock/executors/celery => ../../executors/celery
 	github.com/goairlock/airlock/executors/nats => ../../executors/nats
 	github.com/goairlock/airlock/executors/pool => ../../executors/pool
+	github.com/goairlock/airlock/executors/rabbitmq => ../../executors/rabbitmq
 	github.com/goairlock/airlock/executors/river => ../../executors/river
 	github.com/goairlock/airlock/executors/sync => ../../executors/sync
 	github.com/goairlock/airlock/executors/work => ../../executors/work
+	github.com/goairlock/airlock/internal/amqplink => ../../internal/amqplink
 )

@@ -4,54 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/goairlock/airlock"
-	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/core"
-	syncexec "github.com/goairlock/airlock/executors/sync"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
+	"github.com/goairlock/airlock/worker"
 )
 
-// Domain code says what should happen: no queue and no handler in sight.
+// Domain code says what should happen. It knows no queue and no handler.
 
-type Receipt struct {
-	Order string `json:"order"`
-}
+type Receipt struct{ Order string }
 
-var SendReceipt = core.DeclareTask[Receipt]("email.receipt", core.MaxAttempts(5))
+var SendReceipt = core.DeclareTask[Receipt]("email.receipt", core.Queue("mail"), core.MaxAttempts(5))
 
 func Checkout(ctx context.Context, order, card string) error {
-	if err := airlock.Enqueue(ctx, SendReceipt, Receipt{Order: order}, core.Queue("mail")); err != nil {
+	if err := airlock.Enqueue(ctx, SendReceipt, Receipt{Order: order}); err != nil {
 		return err
 	}
 	if card == "declined" {
-		return errors.New("card declined") // the receipt never leaves
+		return errors.New("card declined") // the receipt is never sent
 	}
 	return nil
 }
 
-// Wiring says who does it, and where.
+// The API process chooses the queue.
+
+func serve(ctx context.Context, rdb redis.UniversalClient, order, card string) error {
+	queue, err := asynqexec.New(rdb, nil) // once, when a real program starts
+	if err != nil {
+		return err
+	}
+	return airlock.Run(ctx, queue.Execute, func(ctx context.Context) error {
+		return Checkout(ctx, order, card)
+	})
+}
+
+// The worker process has the handlers.
 
 func sendMail(_ context.Context, r Receipt) error {
 	fmt.Println("mail: receipt for order", r.Order)
 	return nil
 }
 
-func main() {
-	reg, err := core.NewRegistry(core.Handle(SendReceipt, sendMail))
+func work(ctx context.Context, rdb redis.UniversalClient) error {
+	reg, err := worker.NewRegistry(worker.Handle(SendReceipt, sendMail))
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	queue, err := syncexec.New(&syncexec.Options{Registry: reg}) // or any other executor
+	w, err := asynqexec.NewWorker(rdb, reg, &asynqexec.WorkerOptions{Concurrency: 20})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	exec := compose.WithRetry(queue.Execute, compose.Retry{Attempts: 3})
-
-	for order, card := range map[string]string{"A-1": "good", "A-2": "declined"} {
-		err := airlock.Run(context.Background(), exec, func(ctx context.Context) error {
-			return Checkout(ctx, order, card)
-		})
-		fmt.Println("order", order, "error:", err)
-	}
+	return w.Run(ctx) // works until ctx ends, then waits for the running jobs
 }

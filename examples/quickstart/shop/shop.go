@@ -110,7 +110,7 @@ func Checkout(ctx context.Context, o Order) error {
 	return charge(o.Card)
 }
 
-// charge stands for the bank: cards that end in 0002 are declined.
+// charge plays the bank: it declines cards that end in 0002.
 func charge(card string) error {
 	if strings.HasSuffix(card, "0002") {
 		return ErrDeclined

@@ -8,8 +8,8 @@ import (
 	"sync"
 
 	"github.com/goairlock/airlock"
-	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/examples/quickstart/shop"
+	"github.com/goairlock/airlock/worker"
 )
 
 // Staff writes down what it does. It is safe for concurrent use.
@@ -21,18 +21,22 @@ type Staff struct {
 // New returns staff that reports to out.
 func New(out io.Writer) *Staff { return &Staff{out: out} }
 
-// Registry joins the shop's tasks with those who do them.
-func (s *Staff) Registry() (*core.Registry, error) {
-	return core.NewRegistry(
-		core.Handle(shop.SendReceipt, s.sendReceipt),
-		core.Handle(shop.PickOrder, s.pickOrder),
-		core.Handle(shop.PrintLabel, s.printLabel),
-		core.Handle(shop.AskReview, s.askReview),
-	)
+// Registry joins the shop's tasks with those who do them, inside of middleware.
+func (s *Staff) Registry(middleware ...worker.Middleware) (*worker.Registry, error) {
+	parts := []worker.Part{
+		worker.Handle(shop.SendReceipt, s.sendReceipt),
+		worker.Handle(shop.PickOrder, s.pickOrder),
+		worker.Handle(shop.PrintLabel, s.printLabel),
+		worker.Handle(shop.AskReview, s.askReview),
+	}
+	for _, m := range middleware {
+		parts = append(parts, m)
+	}
+	return worker.NewRegistry(parts...)
 }
 
 func (s *Staff) report(ctx context.Context, format string, args ...any) error {
-	job, _ := core.JobFrom(ctx)
+	job, _ := worker.JobFrom(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, err := fmt.Fprintf(s.out, "  %-16s %s\n", job.Task, fmt.Sprintf(format, args...))

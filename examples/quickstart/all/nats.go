@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -13,74 +10,50 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/examples/quickstart/demo"
 	natsexec "github.com/goairlock/airlock/executors/nats"
 )
 
-var natsExecutor = executor{
-	name:  "nats",
-	about: "NATS JetStream, embedded or at -nats",
-	flags: func(fs *flag.FlagSet) {
-		fs.String("nats", "", "`URL` of a NATS server with JetStream for -executor nats (default: an embedded one)")
-	},
-	open: openNATS,
-}
-
-func openNATS(ctx context.Context, reg *core.Registry) (_ *queue, err error) {
-	var ends []func() error
-	closeAll := func() error {
-		var errs []error
-		for i := len(ends) - 1; i >= 0; i-- {
-			errs = append(errs, ends[i]())
-		}
-		return errors.Join(errs...)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll())
-		}
-	}()
-	url := flagOf(ctx, "nats")
+func openNATS(ctx context.Context, run *demo.Run) (_ *demo.Queue, err error) {
+	var undo cleanup
+	defer undo.failed(&err)
+	url := run.Options.NATS
 	if url == "" {
 		var stop func() error
 		if url, stop, err = embedNATS(); err != nil {
 			return nil, err
 		}
-		ends = append(ends, stop)
+		undo.add(stop)
 	}
 	conn, err := nats.Connect(url)
 	if err != nil {
 		return nil, err
 	}
-	ends = append(ends, func() error { conn.Close(); return nil })
+	undo.add(func() error { conn.Close(); return nil })
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return nil, err
 	}
 	// A stream of this run's own: a server given with -nats may have been here before.
-	stream := fmt.Sprintf("QUICKSTART-%d", time.Now().UnixNano())
+	stream := run.QueueNames["default"]
 	if err := natsexec.EnsureStream(ctx, js, stream, nil); err != nil {
 		return nil, err
 	}
-	ends = append(ends, func() error { return js.DeleteStream(context.WithoutCancel(ctx), stream) })
+	undo.add(func() error { return js.DeleteStream(context.WithoutCancel(ctx), stream) })
 	exec, err := natsexec.New(ctx, js, stream, nil)
 	if err != nil {
 		return nil, err
 	}
-	worker, err := natsexec.NewWorker(js, stream, reg, &natsexec.Options{
-		Queues: []string{"mail", "warehouse"}, Logger: slog.New(slog.DiscardHandler),
+	worker, err := natsexec.NewWorker(js, stream, run.Registry, &natsexec.WorkerOptions{
+		Queues: []string{"mail", "warehouse"}, Logger: quiet,
 	})
 	if err != nil {
 		return nil, err
 	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	stopped := make(chan error, 1)
-	go func() { stopped <- worker.Run(running) }()
-	ends = append(ends, func() error { stop(); return <-stopped })
-	return &queue{
-		exec: exec.Execute,
-		late: 10 * time.Second,
-		stop: func(context.Context) error { return closeAll() },
+	undo.start(ctx, worker.Run)
+	return &demo.Queue{
+		Exec: exec.Execute,
+		Stop: func(context.Context) error { return undo.run() },
 	}, nil
 }
 

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -15,10 +15,9 @@ import (
 //go:embed orders.json
 var sample []byte
 
-// readOrders reads a JSON array of orders: from the file, from the standard
-// input if it is "-", and the embedded sample if it is "". A file that is not
-// one is an error. Orders that are wrong by themselves are left out, and each
-// is told in bad.
+// readOrders reads a JSON array of orders from a file. "-" is the standard input, and
+// "" is the embedded sample. Anything else than an array is an error. Malformed orders
+// are left out, and bad has an error for each.
 func readOrders(file string) (orders []shop.Order, bad []error, err error) {
 	data := sample
 	switch file {
@@ -99,8 +98,8 @@ func nextValue(data []byte, from int64) int64 {
 	return from
 }
 
-// syntaxOffset returns where the value that data begins with goes wrong. A
-// Decoder does not tell: it leaves out what it skipped between values.
+// syntaxOffset returns the offset of the syntax error in the first value of data. The
+// offsets of a json.Decoder do not count what it skipped between values.
 func syntaxOffset(data []byte) int64 {
 	var value json.RawMessage
 	var syntax *json.SyntaxError

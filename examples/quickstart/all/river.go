@@ -4,9 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -21,21 +19,15 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/examples/quickstart/demo"
 	riverexec "github.com/goairlock/airlock/executors/river"
 )
 
-var riverExecutor = executor{
-	name:  "river",
-	about: "by River, in a SQLite file or at -postgres; each order in a transaction with its jobs",
-	flags: func(fs *flag.FlagSet) {
-		fs.String("postgres", "", "`URL` of a PostgreSQL database for -executor river (default: a SQLite file)")
-	},
-	open: func(ctx context.Context, reg *core.Registry) (*queue, error) {
-		if url := flagOf(ctx, "postgres"); url != "" {
-			return openPostgres(ctx, url, reg)
-		}
-		return openSQLite(ctx, reg)
-	},
+func openRiver(ctx context.Context, run *demo.Run) (*demo.Queue, error) {
+	if url := run.Options.Postgres; url != "" {
+		return openPostgres(ctx, url, run)
+	}
+	return openSQLite(ctx, run)
 }
 
 // shopDB is what the shop needs of its database.
@@ -49,7 +41,7 @@ type shopDB[TTx any] struct {
 	close    func() error
 }
 
-func openSQLite(ctx context.Context, reg *core.Registry) (*queue, error) {
+func openSQLite(ctx context.Context, run *demo.Run) (*demo.Queue, error) {
 	dir, err := os.MkdirTemp("", "airlock-quickstart-")
 	if err != nil {
 		return nil, err
@@ -59,7 +51,7 @@ func openSQLite(ctx context.Context, reg *core.Registry) (*queue, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	db.SetMaxOpenConns(1) // River demands it of SQLite
-	return openRiver(ctx, reg, shopDB[*sql.Tx]{
+	return openRiverIn(ctx, run, shopDB[*sql.Tx]{
 		driver:   riversqlite.New(db),
 		begin:    func(ctx context.Context) (*sql.Tx, error) { return db.BeginTx(ctx, nil) },
 		commit:   func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
@@ -75,12 +67,12 @@ func openSQLite(ctx context.Context, reg *core.Registry) (*queue, error) {
 	})
 }
 
-func openPostgres(ctx context.Context, url string, reg *core.Registry) (*queue, error) {
+func openPostgres(ctx context.Context, url string, run *demo.Run) (*demo.Queue, error) {
 	pool, err := pgxpool.New(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	return openRiver(ctx, reg, shopDB[pgx.Tx]{
+	return openRiverIn(ctx, run, shopDB[pgx.Tx]{
 		driver:   riverpgxv5.New(pool),
 		begin:    func(ctx context.Context) (pgx.Tx, error) { return pool.Begin(ctx) },
 		commit:   func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) },
@@ -96,14 +88,11 @@ func openPostgres(ctx context.Context, url string, reg *core.Registry) (*queue, 
 	})
 }
 
-// openRiver starts workers for the registry in the shop's database.
-func openRiver[TTx any](ctx context.Context, reg *core.Registry, db shopDB[TTx]) (_ *queue, err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.close())
-		}
-	}()
-	quiet := slog.New(slog.DiscardHandler)
+// openRiverIn starts workers in the shop's database.
+func openRiverIn[TTx any](ctx context.Context, run *demo.Run, db shopDB[TTx]) (_ *demo.Queue, err error) {
+	var undo cleanup
+	defer undo.failed(&err)
+	undo.add(db.close)
 	migrator, err := rivermigrate.New(db.driver, &rivermigrate.Config{Logger: quiet})
 	if err != nil {
 		return nil, err
@@ -119,33 +108,30 @@ func openRiver[TTx any](ctx context.Context, reg *core.Registry, db shopDB[TTx])
 		return nil, err
 	}
 
-	workers := river.NewWorkers()
-	if err := riverexec.AddWorkers(workers, reg); err != nil {
-		return nil, err
-	}
-	ten := river.QueueConfig{MaxWorkers: 10}
-	config := &river.Config{
-		Logger: quiet, Workers: workers,
-		Queues: map[string]river.QueueConfig{"mail": ten, "warehouse": ten},
-	}
-	if err := riverexec.Configure(config); err != nil {
+	undo.add(func() error { return cleanDatabase(context.WithoutCancel(ctx), db, table, run.QueueNames) })
+
+	config := &river.Config{Logger: quiet}
+	if err := riverexec.ConfigureClient(config); err != nil {
 		return nil, err
 	}
 	client, err := river.NewClient(db.driver, config)
 	if err != nil {
 		return nil, err
 	}
-	exec, err := riverexec.New(client, nil)
+	exec, err := riverexec.New(client, &riverexec.Options{QueueNames: run.QueueNames})
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
+	worker, err := riverexec.NewWorker(db.driver, run.Registry, &riverexec.WorkerOptions{
+		Queues: []string{"mail", "warehouse"}, QueueNames: run.QueueNames, Logger: quiet,
+	})
+	if err != nil {
 		return nil, err
 	}
-	return &queue{
-		exec: exec.Execute,
-		late: 2 * time.Second, // polls once a second
-		inTx: func(ctx context.Context, order string, fn func(core.Executor) error) error {
+	undo.start(ctx, worker.Run)
+	return &demo.Queue{
+		Exec: exec.Execute,
+		InTx: func(ctx context.Context, order string, fn func(core.Executor) error) error {
 			return transaction(ctx, db, func(tx TTx) error {
 				if err := db.exec(ctx, tx, "INSERT INTO "+table+" (id) VALUES ($1)", order); err != nil {
 					return err
@@ -153,12 +139,25 @@ func openRiver[TTx any](ctx context.Context, reg *core.Registry, db shopDB[TTx])
 				return fn(riverexec.InTx(exec, tx))
 			})
 		},
-		orders: func(ctx context.Context) (int, error) { return db.count(ctx, "SELECT count(*) FROM "+table) },
-		stop: func(ctx context.Context) error {
-			dropped := transaction(ctx, db, func(tx TTx) error { return db.exec(ctx, tx, "DROP TABLE "+table) })
-			return errors.Join(client.Stop(ctx), dropped, db.close())
-		},
+		Orders: func(ctx context.Context) (int, error) { return db.count(ctx, "SELECT count(*) FROM "+table) },
+		Stop:   func(context.Context) error { return undo.run() },
 	}, nil
+}
+
+// cleanDatabase leaves somebody's database as it was, apart from River's tables. Without
+// it, River would remember the IDs of the jobs.
+func cleanDatabase[TTx any](ctx context.Context, db shopDB[TTx], orders string, queues map[string]string) error {
+	return transaction(ctx, db, func(tx TTx) error {
+		for _, queue := range queues {
+			if err := errors.Join(
+				db.exec(ctx, tx, "DELETE FROM river_job WHERE queue = $1", queue),
+				db.exec(ctx, tx, "DELETE FROM river_queue WHERE name = $1", queue),
+			); err != nil {
+				return err
+			}
+		}
+		return db.exec(ctx, tx, "DROP TABLE "+orders)
+	})
 }
 
 // transaction commits what fn does if it succeeds, and rolls it back if not.

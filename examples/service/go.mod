@@ -1,0 +1,72 @@
+module github.com/goairlock/airlock/examples/service
+
+go 1.26.0
+
+require (
+	github.com/goairlock/airlock v0.1.0
+	github.com/goairlock/airlock/airlockpgx v0.1.0
+	github.com/goairlock/airlock/executors/asynq v0.1.0
+	github.com/goairlock/airlock/executors/nats v0.1.0
+	github.com/goairlock/airlock/executors/rabbitmq v0.1.0
+	github.com/goairlock/airlock/executors/river v0.1.0
+	github.com/goairlock/airlock/executors/work v0.1.0
+	github.com/goairlock/airlock/otelairlock v0.1.0
+	github.com/gomodule/redigo v1.9.3
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/nats-io/nats.go v1.55.0
+	github.com/rabbitmq/amqp091-go v1.16.0
+	github.com/redis/go-redis/v9 v9.14.1
+	github.com/riverqueue/river v0.51.1
+	github.com/riverqueue/river/riverdriver/riverpgxv5 v0.51.1
+	go.opentelemetry.io/otel v1.46.0
+	go.opentelemetry.io/otel/sdk v1.46.0
+	go.opentelemetry.io/otel/sdk/metric v1.46.0
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/dgryski/go-rendezvous v0.0.0-20200823014737-9f7001d12a5f // indirect
+	github.com/go-logr/logr v1.4.4 // indirect
+	github.com/go-logr/stdr v1.2.2 // indirect
+	github.com/goairlock/airlock/internal/amqplink v0.1.0 // indirect
+	github.com/gocraft/work v0.5.1 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/hibiken/asynq v0.26.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/klauspost/compress v1.20.0 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	github.com/riverqueue/river/riverdriver v0.51.1 // indirect
+	github.com/riverqueue/river/rivershared v0.51.1 // indirect
+	github.com/riverqueue/river/rivertype v0.51.1 // indirect
+	github.com/robfig/cron v1.2.0 // indirect
+	github.com/robfig/cron/v3 v3.0.1 // indirect
+	github.com/spf13/cast v1.10.0 // indirect
+	github.com/tidwall/gjson v1.20.0 // indirect
+	github.com/tidwall/match v1.2.0 // indirect
+	github.com/tidwall/pretty v1.2.1 // indirect
+	github.com/tidwall/sjson v1.2.5 // indirect
+	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
+	go.opentelemetry.io/otel/metric v1.46.0 // indirect
+	go.opentelemetry.io/otel/trace v1.46.0 // indirect
+	golang.org/x/crypto v0.57.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/time v0.14.0 // indirect
+	google.golang.org/protobuf v1.36.10 // indirect
+)
+
+replace (
+	github.com/goairlock/airlock => ../..
+	github.com/goairlock/airlock/airlockpgx => ../../airlockpgx
+	github.com/goairlock/airlock/executors/asynq => ../../executors/asynq
+	github.com/goairlock/airlock/executors/nats => ../../executors/nats
+	github.com/goairlock/airlock/executors/rabbitmq => ../../executors/rabbitmq
+	github.com/goairlock/airlock/executors/river => ../../executors/river
+	github.com/goairlock/airlock/executors/work => ../../executors/work
+	github.com/goairlock/airlock/internal/amqplink => ../../internal/amqplink
+	github.com/goairlock/airlock/otelairlock => ../../otelairlock
+)
