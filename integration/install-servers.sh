@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sees to it that redis-server and PostgreSQL are there for `go test -tags realservers ./...`.
+# Installs redis-server, PostgreSQL, MariaDB, PgBouncer, RabbitMQ and Celery for `go test -tags realservers ./...`.
 #
-# Quiet, exit 0: both are there, or were installed (root on Debian or Ubuntu only).
+# Quiet, exit 0: all are there, or were installed (root on Debian or Ubuntu only).
 # Exit 1: prints the exact line to type. Nothing but the packages is left behind: no service is started.
 set -euo pipefail
 
@@ -23,9 +23,36 @@ have_postgres() {
   return 1
 }
 
-packages=()
-have_redis || packages+=(redis-server)
-have_postgres || packages+=(postgresql)
+have_mariadb() {
+  command -v mariadb-install-db >/dev/null && { command -v mariadbd >/dev/null || [[ -x /usr/sbin/mariadbd ]]; }
+}
+
+have_pgbouncer() {
+  command -v pgbouncer >/dev/null || [[ -x /usr/sbin/pgbouncer ]]
+}
+
+# Debian's script on PATH changes the user. The tests start the one below it.
+have_rabbitmq() {
+  [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] && command -v epmd >/dev/null
+}
+
+# The tests run the interpreter that sees Debian's packages.
+have_celery() {
+  /usr/bin/python3 -c 'import celery, redis' >/dev/null 2>&1
+}
+
+# Sets packages to what is missing.
+find_missing() {
+  packages=()
+  have_redis || packages+=(redis-server)
+  have_postgres || packages+=(postgresql)
+  have_mariadb || packages+=(mariadb-server)
+  have_pgbouncer || packages+=(pgbouncer)
+  have_rabbitmq || packages+=(rabbitmq-server)
+  have_celery || packages+=(python3-celery python3-redis)
+}
+
+find_missing
 if ((${#packages[@]} == 0)); then
   exit 0
 fi
@@ -39,7 +66,8 @@ give_up() {
     echo "install-servers: missing: ${packages[*]}"
     echo "On Debian or Ubuntu type:"
     echo "    ${sudo}apt-get install -y ${packages[*]}"
-    echo "On other systems put redis-server, initdb and postgres on PATH."
+    echo "On other systems put redis-server, initdb, postgres, mariadb-install-db, mariadbd and pgbouncer on PATH, and"
+    echo "rabbitmq-server into /usr/lib/rabbitmq/bin, and install Celery and redis-py for /usr/bin/python3."
     echo "Without them, 'make test-embedded' runs the tests that need Go alone."
   } >&2
   exit 1
@@ -76,9 +104,7 @@ fi
 echo "install-servers: installed ${packages[*]}"
 
 missing=("${packages[@]}")
-packages=()
-have_redis || packages+=(redis-server)
-have_postgres || packages+=(postgresql)
+find_missing
 if ((${#packages[@]} > 0)); then
   echo "install-servers: installed ${missing[*]}, yet not found afterwards" >&2
   give_up

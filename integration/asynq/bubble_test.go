@@ -11,14 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// bubbles are embedded servers for bubbles of testing/synctest, one for each namespace. No socket is needed to reach them, so
-// that in a bubble their time is the bubble's own, and waiting costs none.
+// bubbles are embedded servers for bubbles of testing/synctest, one for each namespace. Clients reach them without a socket. So
+// the servers use the bubble's clock, and waiting costs no time.
 type bubbles struct {
 	mu      sync.Mutex
 	servers map[string]*miniredis.Miniredis // guarded by mu
 }
 
-// open connects to the server of a namespace. It ends with the one who asks for it first.
+// open connects to the server of a namespace. The server ends with the test that asked for it first.
 func (b *bubbles) open(t trial.Cleaner, namespace string) connect {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -42,8 +42,8 @@ func (b *bubbles) open(t trial.Cleaner, namespace string) connect {
 	}
 }
 
-// pipe is a connection in memory whose replies never wait for the reader: the embedded server answers each command of a
-// pipeline before it reads the next, and the client reads none before it has written the last.
+// pipe is a connection in memory that buffers all replies. The embedded server answers each command of a pipeline before it reads
+// the next one, and the client reads no reply before it has written the last command.
 type pipe struct {
 	net.Conn
 	more chan struct{} // has room for one

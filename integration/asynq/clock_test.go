@@ -3,6 +3,7 @@ package asynq_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,12 +13,13 @@ import (
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
-// What takes asynq minutes and hours, in bubbles where waiting costs nothing, but the looking for work does.
+// These tests take minutes and hours of the time of a bubble, which costs nothing. Only looking for work costs real time.
 
 // inBubble runs a check in a bubble, on an embedded server of its own.
-func inBubble(t *testing.T, opts *asynqexec.Options, check func(w *world)) {
+func inBubble(t *testing.T, opts *asynqexec.Options, check func(w *testEnv)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var embedded bubbles
@@ -27,30 +29,29 @@ func inBubble(t *testing.T, opts *asynqexec.Options, check func(w *world)) {
 	})
 }
 
-// leisurely looks for work now and then, and for what is due as often as asynq does by itself.
-var leisurely = asynq.Config{Concurrency: 4, LogLevel: asynq.FatalLevel, TaskCheckInterval: 15 * time.Second}
+// slowWorker looks for work rarely, and for what is due as often as asynq's default.
+var slowWorker = asynqexec.WorkerOptions{
+	Concurrency: 4, Logger: slog.New(slog.DiscardHandler),
+	Config: asynq.Config{TaskCheckInterval: 15 * time.Second},
+}
 
-// tardy is how late a leisurely server may be: a second for the rounding, five for the look for what is due, and asynq looks for
+// maxLate is how late a slow worker may be: a second for the rounding, five for the look for what is due, and asynq looks for
 // work at up to one and a half times its interval.
-const tardy = 30 * time.Second
+const maxLate = 30 * time.Second
 
-// serveAtLeisure starts a leisurely server.
-func (w *world) serveAtLeisure(fn func(ctx context.Context, arg string) error) {
+// serveSlowly starts a slow worker.
+func (w *testEnv) serveSlowly(fn func(ctx context.Context, arg string) error) {
 	w.Helper()
-	cfg := leisurely
-	w.Must(asynqexec.Configure(&cfg))
-	srv := asynq.NewServerFromRedisClient(w.connect(), cfg)
-	w.Must(srv.Start(asynqexec.Handler(w.Registry(fn))))
-	w.Cleanup(srv.Shutdown)
+	w.runOn(w.connect(), w.Registry(fn), &slowWorker)
 }
 
 func TestADelayOfAnHourIsNeverEarly(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(trial.Succeed)
+	inBubble(t, nil, func(w *testEnv) {
+		w.serveSlowly(trial.Succeed)
 		in := w.Intent("later", core.Delay(time.Hour+300*time.Millisecond))
 		w.Want("accepted", in)
-		if late := w.Await(1)[0].Began.Sub(in.Options.At); late < 0 || late > tardy {
+		if late := w.Await(1)[0].Began.Sub(in.Options.At); late < 0 || late > maxLate {
 			w.Errorf("it ran %v after its time", late)
 		}
 	})
@@ -58,23 +59,23 @@ func TestADelayOfAnHourIsNeverEarly(t *testing.T) {
 
 func TestABackoffOfAnHourIsKept(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(func(context.Context, string) error { return trial.ErrDeclined })
+	inBubble(t, nil, func(w *testEnv) {
+		w.serveSlowly(func(context.Context, string) error { return trial.ErrDeclined })
 		w.Want("accepted", w.Intent("", core.MaxAttempts(2), core.Backoff(core.Fixed(time.Hour))))
 		runs := w.Await(2)
 		for i := 1; i < len(runs); i++ {
-			if gap := runs[i].Began.Sub(runs[i-1].Began); gap < time.Hour || gap > time.Hour+tardy {
+			if gap := runs[i].Began.Sub(runs[i-1].Began); gap < time.Hour || gap > time.Hour+maxLate {
 				w.Errorf("attempt %d after %v", i+1, gap)
 			}
 		}
 	})
 }
 
-// asynq ends a job that asks for no time-out after 30 minutes.
+// Without our mapping asynq ends a job that has no time-out after 30 minutes.
 func TestAJobWithoutATimeoutMayTakeLong(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(func(ctx context.Context, _ string) error {
+	inBubble(t, nil, func(w *testEnv) {
+		w.serveSlowly(func(ctx context.Context, _ string) error {
 			select {
 			case <-time.After(40 * time.Minute):
 				return nil
@@ -96,8 +97,8 @@ func TestAJobWithoutATimeoutMayTakeLong(t *testing.T) {
 
 func TestAnIDIsFreeAgainAfterItsWindow(t *testing.T) {
 	t.Parallel()
-	inBubble(t, &asynqexec.Options{IDWindow: 10 * time.Minute}, func(w *world) {
-		w.serveAtLeisure(trial.Succeed)
+	inBubble(t, &asynqexec.Options{IDWindow: 10 * time.Minute}, func(w *testEnv) {
+		w.serveSlowly(trial.Succeed)
 		in := w.Intent("a", core.ID("x"))
 		w.Want("accepted", in)
 		w.Await(1)
@@ -110,11 +111,11 @@ func TestAnIDIsFreeAgainAfterItsWindow(t *testing.T) {
 	})
 }
 
-// Of a job that has failed for good asynq keeps the ID for 90 days (hibiken/asynq#492).
+// asynq keeps the ID of an archived job for 90 days (hibiken/asynq#492).
 func TestAnArchivedJobKeepsItsIDAndNotItsKey(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(func(context.Context, string) error { return core.Permanent(trial.ErrDeclined) })
+	inBubble(t, nil, func(w *testEnv) {
+		w.serveSlowly(func(context.Context, string) error { return worker.Permanent(trial.ErrDeclined) })
 		in := w.Intent("a", core.ID("x"), core.Unique("k"))
 		w.Want("accepted", in)
 		w.awaitState("default", "x", "archived")
@@ -126,8 +127,8 @@ func TestAnArchivedJobKeepsItsIDAndNotItsKey(t *testing.T) {
 
 func TestAnUnknownTaskIsParkedForAnHourAtNoCost(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(w *world) {
-		w.serveAtLeisure(trial.Succeed)
+	inBubble(t, nil, func(w *testEnv) {
+		w.serveSlowly(trial.Succeed)
 		in, err := core.DeclareTask[string]("test.stranger").Intent("", core.ID("x"), core.MaxAttempts(2))
 		w.Must(err)
 		w.Want("accepted", in)
@@ -138,33 +139,30 @@ func TestAnUnknownTaskIsParkedForAnHourAtNoCost(t *testing.T) {
 	})
 }
 
-// A lease is for 30 seconds, asynq allows 30 more for clocks, and looks every minute.
+// A lease lasts 30 seconds. asynq allows 30 more for clocks, and looks every minute.
 func TestAJobOfADeadWorkerRunsAgainWithinMinutes(t *testing.T) {
 	t.Parallel()
-	inBubble(t, nil, func(w *world) {
+	inBubble(t, nil, func(w *testEnv) {
 		wire := newCable()
-		cfg := leisurely
-		w.Must(asynqexec.Configure(&cfg))
 		rdb := w.connect()
 		rdb.AddHook(wire)
-		dying := asynq.NewServerFromRedisClient(rdb, cfg)
 		gone := make(chan struct{})
-		w.Must(dying.Start(asynqexec.Handler(w.Registry(func(context.Context, string) error {
+		stopDying := w.runOn(rdb, w.Registry(func(context.Context, string) error {
 			<-gone
 			return errors.New("nobody hears this")
-		}))))
+		}), &slowWorker)
 		w.Want("accepted", w.Intent("", core.ID("x"), core.Backoff(core.Fixed(time.Second))))
 		w.Await(1)
 		wire.cut()
 		died := time.Now()
-		w.serveAtLeisure(trial.Succeed)
+		w.serveSlowly(trial.Succeed)
 		again := w.Await(2)[1]
-		if took := again.Began.Sub(died); again.Job.Attempt != 2 || took > 2*time.Minute+tardy {
+		if took := again.Began.Sub(died); again.Job.Attempt != 2 || took > 2*time.Minute+maxLate {
 			w.Errorf("attempt %d after %v", again.Job.Attempt, took)
 		}
 		close(gone)
 		wire.letGo()
-		dying.Shutdown()
+		w.Must(stopDying())
 		w.awaitState("default", "x", "completed")
 	})
 }

@@ -3,8 +3,7 @@ package asynq_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +18,7 @@ import (
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-// Not parallel: the suite looks for goroutines that are left behind.
+// Not parallel, because the suite looks for leaked goroutines.
 func TestConformance(t *testing.T) {
 	m := miniredis.RunT(t)
 	conformance.Run(t, harness("asynq-miniredis", func(t trial.Cleaner) connect { return patient(t, m.Addr()) }, asynqexec.Options{}))
@@ -31,7 +30,7 @@ func TestConformanceWithLanes(t *testing.T) {
 	conformance.Run(t, harness("asynq-miniredis-lanes", func(t trial.Cleaner) connect { return patient(t, m.Addr()) }, opts))
 }
 
-// patient connects as plain does, for a Redis that is slow: an embedded one on a busy machine.
+// patient is plain with longer time limits, for an embedded Redis on a busy machine.
 func patient(t trial.Cleaner, addr string) connect {
 	return func() redis.UniversalClient {
 		rdb := redis.NewClient(&redis.Options{
@@ -42,7 +41,7 @@ func patient(t trial.Cleaner, addr string) connect {
 	}
 }
 
-// harness tests the executor with a server of asynq's on one Redis.
+// harness tests the executor with its worker on one Redis.
 func harness(name string, open func(trial.Cleaner) connect, opts asynqexec.Options) conformance.Harness {
 	space := func(t trial.Cleaner, namespace string) connect { return namespaced(open(t), namespace+":") }
 	return conformance.Harness{
@@ -51,8 +50,10 @@ func harness(name string, open func(trial.Cleaner) connect, opts asynqexec.Optio
 			Name: name, Module: "github.com/goairlock/airlock/executors/asynq", Backend: "redis",
 			Settings: map[string]string{"library": "asynq v0.26.0"},
 		},
-		Golden: goldenMessages(space),
-		Lease:  30 * time.Second,
+		Golden:   goldenMessages(space),
+		Lease:    30 * time.Second,
+		ParksFor: 2 * time.Second,
+		Inspects: true,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
 			c := space(t, s.Namespace)
 			return system(t, ways{c, c, c}, s, opts)
@@ -85,90 +86,111 @@ func (c *cleanups) run() {
 	}
 }
 
-// ways lead to one Redis: the executor's, the worker's and that of those who look on.
+// ways lead to one Redis: the executor's, the worker's and that of the suite.
 type ways struct{ executor, worker, direct connect }
 
 func system(t conformance.T, w ways, s conformance.Setup, opts asynqexec.Options) conformance.System {
-	rdb, working, wire := w.direct(), w.worker(), newCable()
+	rdb, working, wire, frozen := w.direct(), w.worker(), newCable(), newGate()
 	working.AddHook(wire)
+	working.AddHook(frozen)
+	opts.QueueNames = s.NativeNames
+	if opts.IDWindow == 0 {
+		opts.IDWindow = s.IDWindow
+	}
 	exec, err := asynqexec.New(w.executor(), &opts)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
-	cfg := config(s.Slots)
-	cfg.Queues = map[string]int{}
-	for _, q := range append(s.Queues, "")[:max(len(s.Queues), 1)] {
-		if q == "" {
-			q = "default"
+	view, err := asynqexec.NewInspector(rdb, nil)
+	if err != nil {
+		t.Fatalf("NewInspector: %v", err)
+	}
+	weights, queues := map[string]int{}, map[string]int{} // of queues by portable and by native name
+	for _, q := range append(s.QueueNames("default"), "default")[:max(1, len(s.Queues))] {
+		weights[q] = 1
+		if native, ok := s.NativeNames[q]; ok {
+			q = native
 		}
-		cfg.Queues[q] = 1
+		queues[q] = 1
+	}
+	log := &putBackLog{Handler: s.Logger.Handler()}
+	base := config(s.Slots)
+	work, err := asynqexec.NewWorker(working, s.Registry, &asynqexec.WorkerOptions{
+		Weights: weights, QueueNames: s.NativeNames, Lanes: opts.Lanes, Concurrency: base.Concurrency, DrainTimeout: 8 * time.Second, ParkFor: time.Second, Logger: slog.New(log),
+		Config: asynq.Config{
+			JanitorInterval:   time.Second, // removes what is done, after its retention
+			TaskCheckInterval: base.TaskCheckInterval, DelayedTaskCheckInterval: base.DelayedTaskCheckInterval, RetryDelayFunc: base.RetryDelayFunc,
+		},
+	})
+	if err != nil {
+		t.Fatalf("NewWorker: %v", err)
 	}
 	if opts.Lanes {
-		cfg.Queues = asynqexec.Lanes(cfg.Queues)
+		queues = asynqexec.Lanes(queues)
 	}
-	if err := asynqexec.Configure(&cfg); err != nil {
-		t.Fatalf("Configure: %v", err)
-	}
-	log := &shutdownLog{}
-	cfg.Logger, cfg.LogLevel = log, asynq.WarnLevel
-	srv := asynq.NewServerFromRedisClient(working, cfg)
-	start := sync.OnceValue(func() error { return srv.Start(asynqexec.Handler(s.Registry)) })
-	stop := sync.OnceFunc(func() {
-		wire.letGo()
-		if start() == nil {
-			srv.Shutdown()
-		}
-	})
-	t.Cleanup(stop)
 	sys := conformance.System{
-		Exec: exec.Execute, Caps: exec.Capabilities(), Slots: cfg.Concurrency,
-		Stop: func(ctx context.Context) error {
-			stopped := make(chan struct{})
-			go func() { stop(); close(stopped) }()
-			select {
-			case <-stopped:
-				return log.cutOff()
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		Exec: exec.Execute, Caps: exec.Capabilities(), Slots: base.Concurrency, Inspector: view,
+		NativeNames: true,
+		Freeze: func() (func() error, error) {
+			frozen.freeze()
+			over := time.Now().Add(ownLease)
+			return func() error {
+				time.Sleep(time.Until(over)) // the worker goes by its own clock too
+				frozen.thaw()
+				return nil
+			}, expireLeases(t.Context(), rdb, queues)
 		},
 		Kill: func() error {
 			wire.cut()
-			return expireLeases(t.Context(), rdb, cfg.Queues)
+			return expireLeases(t.Context(), rdb, queues)
 		},
 		Stored: func(ctx context.Context) ([]conformance.Record, error) {
-			return stored(asynq.NewInspectorFromRedisClient(rdb), cfg.Queues)
+			return stored(asynq.NewInspectorFromRedisClient(rdb), queues)
 		},
 		Corrupt: func(ctx context.Context, task string) error {
 			bad := asynq.NewTaskWithHeaders(task, []byte("{"), map[string]string{"Airlock-Envelope": "{"})
 			_, err := asynq.NewClientFromRedisClient(rdb).EnqueueContext(ctx, bad)
 			return err
 		},
+		Later: func(ctx context.Context, task string) error {
+			later := asynq.NewTaskWithHeaders(task, []byte("{}"), map[string]string{"Airlock-Envelope": `{"v":99,"max_attempts":1}`})
+			_, err := asynq.NewClientFromRedisClient(rdb).EnqueueContext(ctx, later, asynq.MaxRetry(1))
+			return err
+		},
 	}
-	if s.Paused {
-		sys.Start = func(context.Context) error { return start() }
-	} else if err := start(); err != nil {
-		t.Fatalf("Start: %v", err)
-	}
+	conformance.RunWorker(t, s, &sys, func(ctx context.Context) error { return errors.Join(work.Run(ctx), log.putBack()) })
+	letGo, stop := sync.OnceFunc(func() { wire.letGo(); frozen.thaw() }), sys.Stop
+	sys.Stop = func(ctx context.Context) error { letGo(); return stop(ctx) }
+	t.Cleanup(letGo) // before the worker is stopped
 	return sys
 }
 
-// shutdownLog notes that a server has given up waiting for a job: Shutdown itself does not say so.
-type shutdownLog struct{ left atomic.Bool }
+// ownLease is a little longer than asynq's lease, which cannot be set.
+const ownLease = 31 * time.Second
 
-func (l *shutdownLog) Warn(args ...any) {
-	if strings.HasPrefix(fmt.Sprint(args...), "Quitting worker") {
-		l.left.Store(true)
-	}
+// putBackLog notes that a worker has put a running job back: Run returns no error for a job whose handler obeyed its context.
+// One that was fetched as the worker stopped is put back too, at once: it was not running.
+type putBackLog struct {
+	slog.Handler
+	seen atomic.Bool
 }
 
-func (*shutdownLog) Debug(...any) {}
-func (*shutdownLog) Info(...any)  {}
-func (*shutdownLog) Error(...any) {}
-func (*shutdownLog) Fatal(...any) {}
-func (l *shutdownLog) cutOff() error {
-	if l.left.Load() {
-		return errors.New("a running job was left, and waits again")
+func (*putBackLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *putBackLog) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "airlock: job put back" {
+		r.Attrs(func(a slog.Attr) bool {
+			ran := a.Key == "took" && a.Value.Duration() > time.Second // it had run for the whole drain
+			l.seen.CompareAndSwap(false, ran)
+			return !ran
+		})
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+func (l *putBackLog) putBack() error {
+	if l.seen.Load() {
+		return errors.New("a running job was put back")
 	}
 	return nil
 }
@@ -178,7 +200,7 @@ func config(slots int) asynq.Config {
 		slots = 8
 	}
 	return asynq.Config{
-		Concurrency: slots, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Second,
+		Concurrency: slots, LogLevel: asynq.FatalLevel,
 		// An embedded Redis runs some thousand scripts a second, for all checks together.
 		TaskCheckInterval: 50 * time.Millisecond, DelayedTaskCheckInterval: 100 * time.Millisecond,
 		// For jobs without a backoff, and those whose worker has died. asynq's own begins with 15 to 45 seconds.

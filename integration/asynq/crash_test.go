@@ -17,9 +17,10 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
-// cable is the way from a client to its Redis. Once it is cut, commands reach nobody and have no answer, as after a crash.
+// cable is a hook between a client and its Redis. Once it is cut, commands are not sent and get no answer, as after a crash.
 type cable struct {
 	gone chan struct{} // closed to let go of the commands that have no answer
 
@@ -31,23 +32,30 @@ func newCable() *cable { return &cable{gone: make(chan struct{})} }
 
 var errCut = errors.New("the process has crashed")
 
-// cut returns when no command is under way any more.
+// cut cuts the cable and returns when no command is under way.
 func (c *cable) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.broken = true
 }
 
-// letGo is for what remains of a process that has not really crashed: it can end.
+// letGo lets the commands without an answer fail, so that the worker can end: its process has not really crashed.
 func (c *cable) letGo() { close(c.gone) }
 
-// pass sends a command, or waits for nothing.
-func (c *cable) pass(send func() error) error {
+// inCommand is the context key of commands that are part of another one, such as HELLO on the connection that it dials.
+type inCommand struct{}
+
+// pass sends a command, or blocks until letGo if the cable is cut. A part of a command passes with it: a second RLock would wait
+// for cut, which waits for the first.
+func (c *cable) pass(ctx context.Context, send func(context.Context) error) error {
+	if ctx.Value(inCommand{}) != nil {
+		return send(ctx)
+	}
 	c.mu.RLock()
 	broken := c.broken
 	if !broken {
 		defer c.mu.RUnlock()
-		return send()
+		return send(context.WithValue(ctx, inCommand{}, true))
 	}
 	c.mu.RUnlock()
 	<-c.gone
@@ -60,7 +68,7 @@ func (c *cable) DialHook(next redis.DialHook) redis.DialHook {
 
 func (c *cable) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := c.pass(func() error { return next(ctx, cmd) })
+		err := c.pass(ctx, func(ctx context.Context) error { return next(ctx, cmd) })
 		if errors.Is(err, errCut) {
 			cmd.SetErr(err)
 		}
@@ -70,11 +78,11 @@ func (c *cable) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (c *cable) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return c.pass(func() error { return next(ctx, cmds) })
+		return c.pass(ctx, func(ctx context.Context) error { return next(ctx, cmds) })
 	}
 }
 
-// expireLeases spares the wait for the leases of workers that have died: 30 seconds, and 30 more that asynq allows for clocks.
+// expireLeases ends the leases of dead workers. Otherwise they last 30 seconds, and asynq allows 30 more for clocks.
 func expireLeases(ctx context.Context, rdb redis.UniversalClient, queues map[string]int) error {
 	for queue := range queues {
 		key := "asynq:{" + queue + "}:lease"
@@ -102,7 +110,7 @@ func TestChildWorker(t *testing.T) {
 	}
 	w := setup(t, plain(t, addr), nil)
 	w.serve(func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		fmt.Println("began", job.ID)
 		select {}
 	})

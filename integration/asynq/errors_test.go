@@ -3,6 +3,7 @@ package asynq_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -12,18 +13,19 @@ import (
 
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-// warm makes sure that the client has a connection, so that a fault hits the jobs and not a greeting.
+// warm makes sure that the client has a connection, so that a fault hits the jobs and not the handshake.
 func (f *faulty) warm() {
 	f.Helper()
 	f.Eventually("the client is connected", func() bool { return f.rdb.Ping(f.Ctx).Err() == nil })
 }
 
-// faulty is a world behind a proxy, warm, whose server can be looked at directly.
+// faulty is a testEnv behind a proxy that has a connection already, and whose server can also be reached directly.
 type faulty struct {
-	*world
+	*testEnv
 	proxy  *faultproxy.Proxy
 	direct redis.UniversalClient
 }
@@ -37,7 +39,7 @@ func setupFaulty(t *testing.T, maxRetries int) *faulty {
 	}
 	t.Cleanup(proxy.Close)
 	f := &faulty{proxy: proxy}
-	f.world = setup(t, func() redis.UniversalClient {
+	f.testEnv = setup(t, func() redis.UniversalClient {
 		rdb := redis.NewClient(&redis.Options{
 			Addr: proxy.Addr(), MaxRetries: maxRetries, PoolSize: 1, ReadTimeout: trial.Patience, WriteTimeout: trial.Patience,
 		})
@@ -66,80 +68,112 @@ func TestARefusedConnectionIsNotSent(t *testing.T) {
 	f.Want("accepted", f.Intent("again"))
 }
 
-func TestARefusedConnectionOfARetryingClientIsUnknown(t *testing.T) {
+// The client has tried several times, and written nothing in any of them.
+func TestARefusedConnectionOfARetryingClientIsNotSent(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, 1)
 	f.proxy.Down()
-	f.Want("unknown", f.Intent("a"))
-	f.Want("unknown, unknown", f.Intent("a"), f.Intent("b"))
-}
-
-func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
-	t.Parallel()
-	f := setupFaulty(t, -1)
-	single, many := f.Batch(0, 1), append(f.Batch(1, 5), f.Intent("chosen", core.ID("x")))
-	for _, intents := range [][]core.Intent{single, many} {
-		f.warm()
-		lost := f.proxy.Stats().LostReplyBytes
-		f.proxy.LoseReplies()
-		result := make(chan string, 1)
-		go func() { got, _ := f.States(intents...); result <- got }()
-		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
-		f.proxy.Reset()
-		if got := <-result; strings.ReplaceAll(got, "unknown", "") != strings.Repeat(", ", len(intents)-1) {
-			t.Errorf("outcomes %s", got)
+	for _, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(0, 2), {f.Intent("u", core.Unique("k"))}} {
+		got, err := f.States(intents...)
+		if strings.Count(got, "not sent") != len(intents) || !errors.Is(err, core.ErrUnavailable) {
+			t.Errorf("%s: %v", got, err)
 		}
-		f.Must(f.proxy.Heal())
-	}
-	if got := len(f.pending("default")); got != 3+1+5 { // the witness
-		t.Errorf("%d jobs are stored", got)
-	}
-	f.warm()
-	f.Want("accepted", single...)
-	f.Want("accepted, accepted, accepted, accepted, duplicate", many...)
-	if got := len(f.pending("default")); got != 3+1+5 {
-		t.Errorf("%d jobs are stored", got)
 	}
 }
 
-func TestALostReplyThatTheClientHidesIsAccepted(t *testing.T) {
+// Servers that accept the connection and then never answer, close it, or refuse it.
+func TestAFailedHandshakeIsNotSent(t *testing.T) {
 	t.Parallel()
-	f := setupFaulty(t, 3)
-	for _, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(1, 11)} {
-		f.warm()
-		lost := f.proxy.Stats().LostReplyBytes
-		f.proxy.LoseReplies()
-		result := make(chan string, 1)
-		go func() { got, _ := f.States(intents...); result <- got }()
-		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
-		f.Must(f.proxy.Heal()) // the client's next try gets through, and finds its own job
-		if got := <-result; strings.Count(got, "accepted") != len(intents) {
-			t.Errorf("outcomes %s", got)
+	for name, behave := range map[string]func(net.Conn){
+		"silent": func(net.Conn) {}, "closes": func(c net.Conn) { _ = c.Close() },
+		"refuses": func(c net.Conn) { _, _ = c.Write([]byte("-ERR max number of clients reached\r\n")); _ = c.Close() },
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if got := len(f.pending("default")); got != 3+1+10 {
-		t.Errorf("%d jobs are stored", got)
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				behave(c)
+			}
+		}()
+		for _, retries := range []int{-1, 1} {
+			rdb := redis.NewClient(&redis.Options{Addr: l.Addr().String(), MaxRetries: retries, ReadTimeout: 100 * time.Millisecond})
+			t.Cleanup(func() { _ = rdb.Close() })
+			exec, err := asynqexec.New(rdb, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := trial.New(t, trial.Patience)
+			for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2), {w.Intent("u", core.Unique("k"))}} {
+				if got, err := trial.StatesOf(t.Context(), exec.Execute, intents...); strings.Count(got, "not sent") != len(intents) {
+					t.Errorf("%s, %d retries: %s: %v", name, retries, got, err)
+				}
+			}
+		}
 	}
 }
 
-func TestStoredThenRefusedIsNeverNotSent(t *testing.T) {
+// What users' code refuses was not sent.
+func TestAHookThatRefusesIsNotSent(t *testing.T) {
 	t.Parallel()
-	f := setupFaulty(t, 1)
-	for n, intents := range [][]core.Intent{f.Batch(0, 1), f.Batch(1, 3)} {
-		f.warm()
-		lost := f.proxy.Stats().LostReplyBytes
-		f.proxy.LoseReplies()
-		result := make(chan string, 1)
-		go func() { got, _ := f.States(intents...); result <- got }()
-		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
-		f.proxy.Down() // the client's last error is a refused connection
-		if got := <-result; strings.Count(got, "unknown") != len(intents) {
-			t.Errorf("call %d: outcomes %s", n, got)
+	w := setup(t, embedded(t), nil)
+	w.Want("accepted, accepted", w.Intent("a"), w.Intent("b"))
+	w.rdb.AddHook(refusing{})
+	for _, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+		got, err := w.States(intents...)
+		if strings.Count(got, "not sent") != len(intents) || !errors.Is(err, errRefused) || errors.Is(err, core.ErrUnavailable) {
+			t.Errorf("%s: %v", got, err)
 		}
-		f.Must(f.proxy.Heal())
 	}
-	if got := len(f.pending("default")); got != 3+3 {
-		t.Errorf("%d jobs are stored", got)
+}
+
+var errRefused = errors.New("the hook refuses")
+
+type refusing struct{}
+
+func (refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (refusing) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(context.Context, redis.Cmder) error { return errRefused }
+}
+func (refusing) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { return errRefused }
+}
+
+// The context ends while the client still dials, so nothing was written, and nothing is written later.
+func TestAContextThatEndsBeforeTheFirstByteIsNotSent(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	dialing, goOn := make(chan struct{}, 10), make(chan struct{})
+	rdb := redis.NewClient(&redis.Options{MaxRetries: -1, Dialer: func(context.Context, string, string) (net.Conn, error) {
+		dialing <- struct{}{}
+		<-goOn
+		return net.Dial("tcp", m.Addr())
+	}})
+	t.Cleanup(func() { _ = rdb.Close() })
+	exec, err := asynqexec.New(rdb, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := trial.New(t, trial.Patience)
+	for n, intents := range [][]core.Intent{w.Batch(0, 1), w.Batch(0, 2)} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-dialing; cancel() }()
+		if got, err := trial.StatesOf(ctx, exec.Execute, intents...); strings.Count(got, "not sent") != len(intents) || !errors.Is(err, context.Canceled) {
+			t.Errorf("call %d: %s: %v", n, got, err)
+		}
+	}
+	close(goOn)
+	fence := w.Intent("fence")
+	w.Must(exec.Execute(t.Context(), fence))
+	if ids, err := m.List("asynq:{default}:pending"); err != nil || len(ids) != 1 || ids[0] != fence.ID {
+		t.Errorf("%d jobs are stored: %v", len(ids), err)
 	}
 }
 
@@ -162,7 +196,7 @@ func TestADeadlineEndsTheCall(t *testing.T) {
 	f.Must(f.proxy.Heal())
 }
 
-func TestACutBatchTellsEveryIntentsFate(t *testing.T) {
+func TestACutBatchReportsWhatBecameOfEachIntent(t *testing.T) {
 	t.Parallel()
 	f := setupFaulty(t, -1)
 	for _, after := range []int64{1, 5_000, 50_000, 150_000} {
@@ -201,7 +235,7 @@ func TestWhatRedisRefusesIsNotSent(t *testing.T) {
 	})
 }
 
-func TestAClosedClientIsToldAsSuch(t *testing.T) {
+func TestAClosedClientIsErrClosed(t *testing.T) {
 	t.Parallel()
 	w := setup(t, embedded(t), nil)
 	w.Want("accepted", w.Intent("a"))

@@ -8,18 +8,18 @@ import (
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-// everywhere lists what must hold on every kind of Redis.
+// everywhere lists the behaviours that are the same on every kind of Redis.
 var everywhere = []struct {
 	behaviour string
 	opts      *asynqexec.Options
-	check     func(*world)
+	check     func(*testEnv)
 }{
 	{"a batch is one pipeline for each 1000 and keeps its order", nil, batchIsOnePipeline},
 	{"one intent takes the library's own round trips", nil, oneIntentTakesTheLibrarysRoundTrips},
 	{"queues are announced again to a Redis that has lost them", nil, queuesAreAnnouncedAgain},
 	{"a batch of many queues is stored in each", nil, batchOfManyQueues},
 	{"what is stored is what was asked for", nil, whatIsStored},
-	{"each intent has an outcome of its own", nil, outcomesAreTold},
+	{"each intent has an outcome of its own", nil, outcomesAreReported},
 	{"the same intent again is no second job", nil, sameIntentAgain},
 	{"an ID outlives its job for the window", nil, idOutlivesItsJob},
 	{"an ID ends with its job where the window says so", &asynqexec.Options{IDWindow: -1}, idEndsWithItsJob},
@@ -29,29 +29,31 @@ var everywhere = []struct {
 	{"a time-out is kept to the millisecond, and none is none", nil, promise(trial.TimeoutsAreExact)},
 	{"a deadline is kept", nil, deadlines},
 	{"max attempts count runs", nil, maxAttempts},
-	{"a snooze costs no attempt, but the last one is archived", nil, snoozes},
+	{"a snooze costs no attempt, also in the last one", nil, snoozes},
 	{"a panic and a Goexit are failed attempts", nil, promise(trial.PanicsAreFailures)},
 	{"an error that is not UTF-8 is stored", nil, errorsThatAreNotUTF8},
-	{"an unknown task is parked and blocks nobody", nil, unknownTaskIsParked},
+	{"an unknown task is parked and blocks nobody, also in its last attempt", nil, unknownTaskIsParked},
 	{"a message that cannot be understood is archived", nil, poisonIsArchived},
+	{"hostile messages block nobody", nil, hostileMessagesBlockNobody},
+	{"messages that cannot be decoded are archived", nil, unreadableMessagesAreArchived},
 	{"a unique key holds until its job has finished", nil, uniqueUntilFinished},
 	{"a unique key is released by a native worker", nil, uniqueReleasedByNativeWorker},
-	{"a unique key and an ID hold beside each other", nil, promise(trial.UniqueAndID)},
+	{"a unique key and an ID hold together", nil, promise(trial.UniqueAndID)},
 	{"locks of finished jobs are swept", nil, locksAreSwept},
 	{"one of many racing for a unique key wins", nil, promise(trial.UniqueRace)},
 	{"lanes rank jobs", &asynqexec.Options{Lanes: true}, lanesRank},
 	{"an ID and a unique key count across lanes", &asynqexec.Options{Lanes: true}, idsAcrossLanes},
 	{"a native handler works our job", nil, nativeHandlerWorksOurJob},
 	{"a native producer feeds our handler", nil, nativeProducerFeedsOurHandler},
-	{"native handlers work beside ours", nil, nativeHandlersBesideOurs},
+	{"native handlers work next to ours", nil, nativeHandlersNextToOurs},
 	{"native options reach asynq", nil, nativeOptionsReachAsynq},
 	{"a context that is done sends nothing", nil, doneContextSendsNothing},
 	{"asynq's Inspector sees queue, state and payload", nil, inspectorSees},
 }
 
-// promise is a check of what every executor promises.
-func promise(check func(*trial.Trial)) func(*world) {
-	return func(w *world) { check(w.Trial) }
+// promise runs a check that every executor on Redis must pass.
+func promise(check func(*trial.Trial)) func(*testEnv) {
+	return func(w *testEnv) { check(w.Trial) }
 }
 
 // checkEverywhere runs everything on the Redis that open connects to.

@@ -18,21 +18,24 @@ import (
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-var update = flag.Bool("update", false, "write the golden messages of a release that is to come")
+var update = flag.Bool("update", false, "write the golden messages of the next release")
 
-// wire are messages as a release stores them: asynq's own message, which it keeps in a field of the task's key. Each has one
-// header at the most, since protobuf has no order for more.
+// wire lists the messages that releases store: asynq's own message, which is a field of the task's key. A message of the current
+// release is compared byte by byte, so it has at most one header: protobuf does not order them.
 var wire = []struct {
 	release, name string
+	current       bool
 	opts          []core.Option
 	headers       map[string]string
 }{
-	{"v0.1", "plain", nil, nil},
-	{"v0.1", "header", []core.Option{core.Header("Color", "red"), core.MaxAttempts(3), core.Timeout(time.Minute)}, map[string]string{"Color": "red"}},
-	{"v0.1", "envelope", []core.Option{
-		core.Backoff(core.Exponential(time.Second, time.Minute)), core.Timeout(1500 * time.Millisecond),
+	{release: "v0.1", name: "plain"},
+	{release: "v0.1", name: "header", headers: map[string]string{"Color": "red"}},
+	{release: "v0.1", name: "envelope"},
+	{release: "v0.2", name: "plain", current: true},
+	{release: "v0.2", name: "envelope", current: true, opts: []core.Option{
+		core.MaxAttempts(3), core.Backoff(core.Exponential(time.Second, time.Minute)), core.Timeout(1500 * time.Millisecond),
 		core.Deadline(time.Date(2100, 1, 2, 15, 4, 5, 6, time.UTC)), asynqexec.Native(asynq.Retention(time.Hour)),
-	}, nil},
+	}},
 }
 
 func goldenFile(release, name string) string {
@@ -45,6 +48,9 @@ func TestMessagesAreStoredAsEveryReleaseStoredThem(t *testing.T) {
 	t.Parallel()
 	w := setup(t, embedded(t), nil)
 	for _, g := range wire {
+		if !g.current {
+			continue
+		}
 		in, err := core.DeclareTask[[]byte]("conformance.golden").Codec(core.Raw).
 			Intent([]byte(goldenPayload), append(slices.Clone(g.opts), core.ID("golden-"+g.name))...)
 		w.Must(err)
@@ -74,12 +80,12 @@ func TestLocksAreStoredAsEveryReleaseStoredThem(t *testing.T) {
 	if len(got) != 1 || got[field] != holder {
 		t.Errorf("%v", got)
 	}
-	// A lock of somebody else counts.
+	// A lock that an earlier release has stored counts.
 	w.Must(w.rdb.HSet(w.Ctx, locks, "test.work other", holder).Err())
 	w.Want("duplicate", w.Intent("b", core.Unique("other"), core.Queue("mail")))
 }
 
-// goldenMessages are what each release has stored, put there without asynq's client or ours.
+// goldenMessages stores the message of each release without a client of asynq's or ours.
 func goldenMessages(space func(t trial.Cleaner, namespace string) connect) []conformance.Golden {
 	var all []conformance.Golden
 	for _, g := range wire {

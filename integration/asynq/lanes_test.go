@@ -2,6 +2,8 @@ package asynq_test
 
 import (
 	"slices"
+	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -10,7 +12,7 @@ import (
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-func lanesRank(w *world) {
+func lanesRank(w *testEnv) {
 	var intents []core.Intent
 	for range 30 {
 		for _, p := range []int{1, 3, 5, 8, 10} {
@@ -19,7 +21,7 @@ func lanesRank(w *world) {
 		intents = append(intents, w.Intent("unset"))
 	}
 	w.Must(w.exec.Execute(w.Ctx, intents...))
-	w.serveWith(asynqexec.Handler(w.Registry(trial.Succeed)), asynq.Config{Concurrency: 1, StrictPriority: true, Queues: asynqexec.Lanes(nil)})
+	w.run(w.Registry(trial.Succeed), &asynqexec.WorkerOptions{Concurrency: 1, Lanes: true, Config: asynq.Config{StrictPriority: true}})
 	lane := map[string]int{"b": 0, "d": 0, "f": 1, "unset": 1, "i": 2, "k": 2}
 	runs := w.Await(len(intents))
 	if !slices.IsSortedFunc(runs, func(a, b trial.Run) int { return lane[b.Arg] - lane[a.Arg] }) {
@@ -27,12 +29,12 @@ func lanesRank(w *world) {
 	}
 	for _, r := range runs {
 		if r.Job.Queue != "default" {
-			w.Fatalf("a job is told that its queue is %s", r.Job.Queue)
+			w.Fatalf("a job's queue is %s", r.Job.Queue)
 		}
 	}
 }
 
-func idsAcrossLanes(w *world) {
+func idsAcrossLanes(w *testEnv) {
 	trial.MarksCountAcrossLanes(w.Trial)
 	total := 0
 	for _, queue := range []string{"default", "default}high", "default}low"} {
@@ -40,5 +42,41 @@ func idsAcrossLanes(w *world) {
 	}
 	if total != 4 {
 		w.Errorf("%d jobs are stored, want 4", total)
+	}
+}
+
+func TestJobsInLanesThatNobodyWorksAreReported(t *testing.T) {
+	t.Parallel()
+	const warning = "jobs wait in lanes that no server works"
+	for name, tc := range map[string]struct {
+		priority core.Option
+		served   bool
+		want     int
+	}{
+		"lanes on one side":         {core.Priority(9), false, 1},
+		"no job in a lane":          {core.Priority(5), false, 0},
+		"another server works them": {core.Priority(9), true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, &asynqexec.Options{Lanes: true}, func(w *testEnv) {
+				if tc.served { // and is paused, so that the job stays
+					w.Must(w.inspector().PauseQueue("default}high"))
+					o := slowWorker
+					o.Lanes = true
+					w.runOn(w.connect(), w.Registry(trial.Succeed), &o)
+					time.Sleep(10 * time.Second)
+				}
+				w.Want("accepted", w.Intent("", tc.priority))
+				var log logged
+				o := slowWorker
+				o.Logger = log.logger()
+				w.runOn(w.connect(), w.Registry(trial.Succeed), &o)
+				time.Sleep(10 * time.Minute)
+				if n := log.lines("WARN", warning); n != tc.want {
+					t.Errorf("%d warnings: %s", n, log.String())
+				}
+			})
+		})
 	}
 }

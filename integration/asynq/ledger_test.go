@@ -29,14 +29,14 @@ func flushUnderKill(t *testing.T, working bool) {
 	}
 	t.Cleanup(proxy.Close)
 	direct := plain(t, server.Addr())
-	w := &world{Trial: trial.New(t, 4*trial.Patience), connect: direct, rdb: plain(t, proxy.Addr())()} // every step of every job is synced to disk
-	w.use(&asynqexec.Options{IDWindow: time.Hour})                                                     // longer than a slow machine needs
+	w := &testEnv{Trial: trial.New(t, 4*trial.Patience), connect: direct, rdb: plain(t, proxy.Addr())()} // every step of every job is synced to disk
+	w.use(&asynqexec.Options{IDWindow: time.Hour})                                                       // longer than a slow machine needs
 	w.rdb = direct()
 	ledger := trial.NewLedger()
-	serve := func() *asynq.Server {
-		return w.serveWith(asynqexec.Handler(ledger.Registry(w.Trial)), asynq.Config{Concurrency: 16})
+	serve := func() (stop func() error) {
+		return w.run(ledger.Registry(w.Trial), &asynqexec.WorkerOptions{Concurrency: 16})
 	}
-	var first *asynq.Server
+	var first func() error
 	if working {
 		first = serve()
 	}
@@ -59,15 +59,15 @@ func flushUnderKill(t *testing.T, working bool) {
 	ledger.Balance(w.Trial, func(id string) bool { return w.info("default", id).LastErr == asynq.ErrLeaseExpired.Error() })
 }
 
-// abandon stops a server once nothing waits, and lets the leases of the jobs run out that it has left behind, which takes asynq a
-// minute. Some may have run out before, on a machine that is slow.
-func (w *world) abandon(srv *asynq.Server) {
+// abandon stops a worker once nothing waits, and ends the leases of the jobs that it has left behind. Otherwise they last a
+// minute. On a slow machine some may have ended before.
+func (w *testEnv) abandon(stop func() error) {
 	w.Helper()
 	w.Eventually("nothing waits", func() bool {
 		n, err := w.rdb.LLen(w.Ctx, "asynq:{default}:pending").Result()
 		return err == nil && n == 0
 	})
-	srv.Shutdown()
+	w.Must(stop())
 	left, err := w.rdb.ZCard(w.Ctx, "asynq:{default}:lease").Result()
 	w.Must(err)
 	w.Logf("%d leases are left", left)

@@ -48,14 +48,14 @@ func TestConformanceOnRedis(t *testing.T) {
 	h.Restart = func(context.Context) error { return server.Restart() }
 	h.RecoversWithin = 95 * time.Second // a lease of 30 s, looked at each minute
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
-		lines := servers.NewLines(t, s, server.Addr())
+		lines := conformance.NewLines(t, s, server.Addr())
 		client := plain
 		if s.Faults {
 			client = hasty
 		}
 		at := func(addr string) connect { return namespaced(client(t, addr), s.Namespace+":") }
 		sys := system(t, ways{at(lines.ExecutorAddr), at(lines.WorkerAddr), at(server.Addr())}, s, asynqexec.Options{})
-		lines.Give(&sys)
+		lines.SetProxies(&sys)
 		return sys
 	}
 	conformance.Run(t, h)

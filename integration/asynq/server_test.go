@@ -11,10 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/goairlock/airlock/core"
+	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/servers"
 )
 
-func TestAServerThatDropsJobsIsTold(t *testing.T) {
+func TestAServerThatDropsJobsIsReported(t *testing.T) {
 	t.Parallel()
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
 	w := setup(t, plain(t, server.Addr()), nil)
@@ -56,7 +57,7 @@ func TestAServerThatDropsJobsIsTold(t *testing.T) {
 	}
 }
 
-func TestANodeThatDropsJobsIsTold(t *testing.T) {
+func TestANodeThatDropsJobsIsReported(t *testing.T) {
 	t.Parallel()
 	nodes := servers.RedisCluster(t, servers.RedisClusterOptions{})
 	w := setup(t, clustered(t, nodes.Addrs()), nil)
@@ -67,5 +68,48 @@ func TestANodeThatDropsJobsIsTold(t *testing.T) {
 	w.Must(node.ConfigSet(w.Ctx, "maxmemory-policy", "allkeys-lru").Err())
 	if err := w.exec.CheckServer(w.Ctx); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("one node of three evicts: %v", err)
+	}
+}
+
+// A user who has no dangerous commands, and no keys and channels but asynq's, is enough for an executor and a worker.
+func TestAUserWithoutDangerousCommands(t *testing.T) {
+	t.Parallel()
+	server := servers.Redis(t, servers.RedisOptions{Private: true})
+	w := setup(t, plain(t, server.Addr()), nil)
+	w.Must(w.rdb.Do(w.Ctx, "ACL", "SETUSER", "app", "on", ">secret", "~asynq:*", "resetchannels",
+		"&asynq:cancel", "+@all", "-@dangerous").Err())
+	app := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "app", Password: "secret", MaxRetries: -1})
+	t.Cleanup(func() { _ = app.Close() })
+	exec, err := asynqexec.New(app, nil)
+	w.Must(err)
+	w.Must(exec.CheckServer(w.Ctx))
+	w.Must(exec.Execute(w.Ctx, w.Intent("", core.ID("x"), core.Unique("k"))))
+	var log logged
+	canceled := make(chan struct{})
+	w.runOn(app, w.Registry(func(ctx context.Context, arg string) error {
+		if arg == "wait" {
+			<-ctx.Done()
+			close(canceled)
+		}
+		return nil
+	}), &asynqexec.WorkerOptions{Logger: log.logger()})
+	w.awaitState("default", "x", "completed")
+	w.Must(exec.Execute(w.Ctx, w.Intent("wait", core.ID("y"))))
+	w.awaitState("default", "y", "active")
+	w.Eventually("the run is canceled", func() bool {
+		w.Must(w.inspector().CancelProcessing("y"))
+		select {
+		case <-canceled:
+			return true
+		default:
+			return false
+		}
+	})
+	w.awaitState("default", "y", "completed")
+	if n := w.rdb.PubSubNumSub(w.Ctx, "asynq:cancel").Val()["asynq:cancel"]; n != 1 {
+		t.Errorf("%d subscriptions, want the worker's own", n)
+	}
+	if log.lines("WARN", "") > 0 || log.lines("ERROR", "") > 0 {
+		t.Errorf("the log says %s", log.String())
 	}
 }

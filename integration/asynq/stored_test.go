@@ -10,12 +10,13 @@ import (
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
 const century = 100 * 365 * 24 * time.Hour
 
-// whatIsStored looks with asynq's own eyes at what each option has become.
-func whatIsStored(w *world) {
+// whatIsStored looks with asynq's Inspector at what each option has become.
+func whatIsStored(w *testEnv) {
 	at := time.Now().Add(time.Hour).Truncate(time.Second).Add(time.Millisecond)
 	for name, tc := range map[string]struct {
 		opts  []core.Option
@@ -23,22 +24,21 @@ func whatIsStored(w *world) {
 		ok    func(*asynq.TaskInfo) bool
 	}{
 		"no option": {nil, "default", func(i *asynq.TaskInfo) bool {
-			return i.State == asynq.TaskStatePending && i.MaxRetry == 25 && i.Timeout == century && i.Deadline.IsZero() &&
-				len(i.Headers) == 0 && i.Retention == 301*time.Second
+			return i.State == asynq.TaskStatePending && i.MaxRetry == 25 && envelopeOf(i) == `{"v":1,"max_attempts":25}` && i.Timeout == century && i.Deadline.IsZero() &&
+				len(i.Headers) == 1 && i.Retention == 301*time.Second
 		}},
 		"queue":             {[]core.Option{core.Queue("mail")}, "mail", func(i *asynq.TaskInfo) bool { return i.Queue == "mail" }},
-		"one attempt":       {[]core.Option{core.MaxAttempts(1)}, "default", func(i *asynq.TaskInfo) bool { return i.MaxRetry == 0 }},
-		"all attempts":      {[]core.Option{core.MaxAttempts(1<<31 - 1)}, "default", func(i *asynq.TaskInfo) bool { return i.MaxRetry == 1<<31-2 }},
-		"half a second":     {[]core.Option{core.Timeout(time.Second / 2)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == time.Second }},
-		"a nanosecond":      {[]core.Option{core.Timeout(1)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == time.Second }},
-		"1.5 seconds":       {[]core.Option{core.Timeout(1500 * time.Millisecond)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == 2*time.Second }},
-		"a minute":          {[]core.Option{core.Timeout(time.Minute)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == time.Minute && len(i.Headers) == 0 }},
-		"the longest limit": {[]core.Option{core.Timeout(century)}, "default", func(i *asynq.TaskInfo) bool { return i.Timeout == century }},
+		"one attempt":       {[]core.Option{core.MaxAttempts(1)}, "default", func(i *asynq.TaskInfo) bool { return i.MaxRetry == 1 && envelopeOf(i) == `{"v":1,"max_attempts":1}` }},
+		"all attempts":      {[]core.Option{core.MaxAttempts(1<<31 - 1)}, "default", func(i *asynq.TaskInfo) bool { return i.MaxRetry == 1<<31-1 }},
+		"half a second":     {[]core.Option{core.Timeout(time.Second / 2)}, "default", timeoutIs("500ms")},
+		"a nanosecond":      {[]core.Option{core.Timeout(1)}, "default", timeoutIs("1ns")},
+		"a minute":          {[]core.Option{core.Timeout(time.Minute)}, "default", timeoutIs("1m0s")},
+		"the longest limit": {[]core.Option{core.Timeout(century)}, "default", timeoutIs("876000h0m0s")},
 		"a millisecond over": {[]core.Option{core.At(at)}, "default", func(i *asynq.TaskInfo) bool {
 			return i.State == asynq.TaskStateScheduled && i.NextProcessAt.Sub(at) == 999*time.Millisecond
 		}},
 		"the past":           {[]core.Option{core.At(time.Now().Add(-time.Hour))}, "default", func(i *asynq.TaskInfo) bool { return i.State == asynq.TaskStatePending }},
-		"a header":           {[]core.Option{core.Header("Trace", "t1")}, "default", func(i *asynq.TaskInfo) bool { return len(i.Headers) == 1 && i.Headers["Trace"] == "t1" }},
+		"a header":           {[]core.Option{core.Header("Trace", "t1")}, "default", func(i *asynq.TaskInfo) bool { return len(i.Headers) == 2 && i.Headers["Trace"] == "t1" }},
 		"a longer retention": {[]core.Option{asynqexec.Native(asynq.Retention(time.Hour))}, "default", func(i *asynq.TaskInfo) bool { return i.Retention == time.Hour }},
 		"half a retention":   {[]core.Option{asynqexec.Native(asynq.Retention(time.Hour + 1))}, "default", func(i *asynq.TaskInfo) bool { return i.Retention == time.Hour+time.Second }},
 		"a shorter one":      {[]core.Option{asynqexec.Native(asynq.Retention(time.Second))}, "default", func(i *asynq.TaskInfo) bool { return i.Retention == 301*time.Second }},
@@ -61,7 +61,16 @@ func whatIsStored(w *world) {
 	}
 }
 
-func nativeOptionsReachAsynq(w *world) {
+func envelopeOf(i *asynq.TaskInfo) string { return i.Headers["Airlock-Envelope"] }
+
+// timeoutIs demands that the envelope has the time limit and asynq none.
+func timeoutIs(limit string) func(*asynq.TaskInfo) bool {
+	return func(i *asynq.TaskInfo) bool {
+		return i.Timeout == century && envelopeOf(i) == `{"v":1,"max_attempts":25,"timeout":"`+limit+`"}`
+	}
+}
+
+func nativeOptionsReachAsynq(w *testEnv) {
 	done := make(chan string, 1)
 	w.serveWith(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil }), asynq.Config{
 		GroupGracePeriod: time.Second,
@@ -86,9 +95,9 @@ func nativeOptionsReachAsynq(w *world) {
 	}
 }
 
-// inspectorSees is what asynq's tools show of our jobs.
-func inspectorSees(w *world) {
-	dead := core.Permanent(trial.ErrDeclined)
+// inspectorSees checks what asynq's tools show of our jobs.
+func inspectorSees(w *testEnv) {
+	dead := worker.Permanent(trial.ErrDeclined)
 	w.serve(func(_ context.Context, arg string) error {
 		switch arg {
 		case "dead":

@@ -6,16 +6,17 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
-func deadlines(w *world) {
+func deadlines(w *testEnv) {
 	trial.DeadlinesAreKept(w.Trial, slots)
 	if i := w.info("default", "late"); i.Retried != 0 {
 		w.Errorf("the late job was retried %d times", i.Retried)
 	}
 }
 
-func maxAttempts(w *world) {
+func maxAttempts(w *testEnv) {
 	w.serve(func(context.Context, string) error { return trial.ErrDeclined })
 	for n := 1; n <= 3; n++ {
 		id := string(rune('a' + n))
@@ -33,14 +34,14 @@ func maxAttempts(w *world) {
 	}
 }
 
-func snoozes(w *world) {
+func snoozes(w *testEnv) {
 	w.serve(func(ctx context.Context, arg string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		switch {
 		case arg == "patient" && len(w.Await(1)) < 3:
-			return core.Snooze(300 * time.Millisecond)
+			return worker.Snooze(300 * time.Millisecond)
 		case arg == "late" && job.Attempt == job.MaxAttempts:
-			return core.Snooze(time.Hour)
+			return worker.Snooze(time.Hour)
 		}
 		return nil
 	})
@@ -55,8 +56,8 @@ func snoozes(w *world) {
 		}
 	}
 	w.Want("accepted", w.Intent("late", core.ID("late"), core.MaxAttempts(1)))
-	w.Eventually("the job is archived", func() bool { return w.info("default", "late").State.String() == "archived" })
-	if text := w.info("default", "late").LastErr; text == "" {
-		w.Error("the archive does not say why")
+	w.awaitState("default", "late", "retry")
+	if i := w.info("default", "late"); i.Retried != 0 {
+		w.Errorf("the snoozed job was retried %d times", i.Retried)
 	}
 }

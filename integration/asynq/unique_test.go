@@ -9,9 +9,10 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
-func uniqueUntilFinished(w *world) {
+func uniqueUntilFinished(w *testEnv) {
 	key := core.Unique("k")
 	open := make(chan struct{})
 	w.Want("accepted", w.Intent("waits", key, core.ID("first")))
@@ -26,7 +27,7 @@ func uniqueUntilFinished(w *world) {
 		case "waits":
 			<-open
 		case "dies":
-			return core.Permanent(trial.ErrDeclined)
+			return worker.Permanent(trial.ErrDeclined)
 		case "retries":
 			return trial.ErrDeclined
 		}
@@ -46,7 +47,7 @@ func uniqueUntilFinished(w *world) {
 	w.Want("duplicate, duplicate", w.Intent("second", key), w.Intent("third", key))
 }
 
-func uniqueReleasedByNativeWorker(w *world) {
+func uniqueReleasedByNativeWorker(w *testEnv) {
 	key := core.Unique("k")
 	w.use(nil)
 	w.Want("accepted, duplicate", w.Intent("a", key, core.ID("a")), w.Intent("b", key))
@@ -62,7 +63,7 @@ func uniqueReleasedByNativeWorker(w *world) {
 	w.Want("accepted", w.Intent("d", key))
 }
 
-func locksAreSwept(w *world) {
+func locksAreSwept(w *testEnv) {
 	w.serve(trial.Succeed)
 	const jobs = 400
 	for n := range jobs {

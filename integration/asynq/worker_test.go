@@ -11,9 +11,10 @@ import (
 	"github.com/goairlock/airlock/core"
 	asynqexec "github.com/goairlock/airlock/executors/asynq"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
-func (w *world) state(queue, id string) string {
+func (w *testEnv) state(queue, id string) string {
 	w.Helper()
 	info, err := w.inspector().GetTaskInfo(queue, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
@@ -23,12 +24,12 @@ func (w *world) state(queue, id string) string {
 	return info.State.String()
 }
 
-func (w *world) awaitState(queue, id, state string) {
+func (w *testEnv) awaitState(queue, id, state string) {
 	w.Helper()
 	w.Eventually(id+" is "+state, func() bool { return w.state(queue, id) == state })
 }
 
-func idOutlivesItsJob(w *world) {
+func idOutlivesItsJob(w *testEnv) {
 	w.serve(trial.Succeed)
 	chosen, generated := w.Intent("a", core.ID("x")), w.Intent("b")
 	w.Want("accepted, accepted", chosen, generated)
@@ -41,20 +42,20 @@ func idOutlivesItsJob(w *world) {
 	}
 }
 
-func idEndsWithItsJob(w *world) {
+func idEndsWithItsJob(w *testEnv) {
 	w.serve(trial.Succeed)
 	for n := range 2 {
 		w.Want("accepted", w.Intent("a", core.ID("x")))
 		w.Await(n + 1)
 		w.awaitState("default", "x", "gone")
 	}
-	if kind := w.exec.Capabilities().IDWindow.Kind; kind != core.UnfinishedWindow {
+	if kind := w.exec.Capabilities().IDWindow.Kind; kind != core.WindowUnfinished {
 		w.Errorf("window %s", kind)
 	}
 }
 
-func archivedJobKeepsItsID(w *world) {
-	w.serve(func(context.Context, string) error { return core.Permanent(trial.ErrDeclined) })
+func archivedJobKeepsItsID(w *testEnv) {
+	w.serve(func(context.Context, string) error { return worker.Permanent(trial.ErrDeclined) })
 	chosen, generated := w.Intent("a", core.ID("x")), w.Intent("b")
 	w.Want("accepted, accepted", chosen, generated)
 	w.awaitState("default", "x", "archived")
@@ -65,7 +66,7 @@ func archivedJobKeepsItsID(w *world) {
 	}
 }
 
-func errorsThatAreNotUTF8(w *world) {
+func errorsThatAreNotUTF8(w *testEnv) {
 	w.serve(func(context.Context, string) error { return errors.New("caf\xe9") })
 	w.Want("accepted", w.Intent("", core.ID("x"), core.MaxAttempts(1)))
 	w.awaitState("default", "x", "archived")
@@ -74,9 +75,9 @@ func errorsThatAreNotUTF8(w *world) {
 	}
 }
 
-func unknownTaskIsParked(w *world) {
+func unknownTaskIsParked(w *testEnv) {
 	w.serve(trial.Succeed)
-	stranger := core.DeclareTask[string]("test.stranger")
+	stranger := core.DeclareTask[string]("test.stranger", core.MaxAttempts(1))
 	in, err := stranger.Intent("", core.ID("x"))
 	w.Must(err)
 	w.Want("accepted, accepted", in, w.Intent("known"))
@@ -95,13 +96,12 @@ func unknownTaskIsParked(w *world) {
 	}
 }
 
-func poisonIsArchived(w *world) {
+func poisonIsArchived(w *testEnv) {
 	w.serve(trial.Succeed)
 	native := asynq.NewClientFromRedisClient(w.connect())
 	for id, task := range map[string]*asynq.Task{
 		"payload":  asynq.NewTask("test.work", []byte("{not JSON")),
 		"envelope": asynq.NewTaskWithHeaders("test.work", []byte(`"a"`), map[string]string{"Airlock-Envelope": "{not JSON"}),
-		"version":  asynq.NewTaskWithHeaders("test.work", []byte(`"a"`), map[string]string{"Airlock-Envelope": `{"v":99}`}),
 	} {
 		_, err := native.EnqueueContext(w.Ctx, task, asynq.TaskID(id))
 		w.Must(err)
@@ -116,7 +116,7 @@ func poisonIsArchived(w *world) {
 	}
 }
 
-func nativeHandlerWorksOurJob(w *world) {
+func nativeHandlerWorksOurJob(w *testEnv) {
 	got := make(chan string, 1)
 	w.serveNative(asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
@@ -130,10 +130,10 @@ func nativeHandlerWorksOurJob(w *world) {
 	w.awaitState("default", "x", "completed")
 }
 
-func nativeProducerFeedsOurHandler(w *world) {
+func nativeProducerFeedsOurHandler(w *testEnv) {
 	headers := make(chan core.Headers, 1)
 	w.serve(func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		headers <- job.Headers
 		return nil
 	})
@@ -150,7 +150,7 @@ func nativeProducerFeedsOurHandler(w *world) {
 	}
 }
 
-func nativeHandlersBesideOurs(w *world) {
+func nativeHandlersNextToOurs(w *testEnv) {
 	native := make(chan string, 1)
 	mux := asynq.NewServeMux()
 	mux.HandleFunc("test.", func(_ context.Context, t *asynq.Task) error { native <- t.Type(); return nil })
@@ -164,5 +164,12 @@ func nativeHandlersBesideOurs(w *world) {
 	}
 	if runs := w.Await(1); len(runs) != 1 || runs[0].Arg != "ours" {
 		w.Errorf("runs %+v", runs)
+	}
+	stranger, err := core.DeclareTask[string]("unknown.task", core.MaxAttempts(1)).Intent("", core.ID("stranger"))
+	w.Must(err)
+	w.Want("accepted", stranger) // of which neither has a handler
+	w.awaitState("default", "stranger", "retry")
+	if i := w.info("default", "stranger"); i.Retried != 0 {
+		w.Errorf("%+v", i)
 	}
 }

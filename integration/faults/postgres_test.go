@@ -4,6 +4,8 @@ package faults_test
 
 import (
 	"context"
+	"errors"
+	"net"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -43,10 +45,19 @@ func (v *postgresVictim) connect(ctx context.Context) (err error) {
 	if v.conn != nil {
 		_ = v.conn.Close(ctx)
 	}
-	v.conn, err = pgx.ConnectConfig(ctx, v.config.Copy())
-	if err != nil {
+	// pgx asks a server to cancel what runs on a connection that was lost, and a slow server has not begun it then.
+	config, connected := v.config.Copy(), false
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if connected {
+			return nil, errors.New("the victim cancels nothing")
+		}
+		return dial(ctx, network, addr)
+	}
+	if v.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return err
 	}
+	connected = true
 	// Prepared here, so that the operation is one request.
 	_, err = v.conn.Prepare(ctx, "do", "INSERT INTO operations DEFAULT VALUES")
 	return err

@@ -8,16 +8,16 @@ import (
 	"github.com/goairlock/airlock/conformance/faultproxy"
 )
 
-// patience bounds every wait for something that must happen; a green run never uses it up.
+// patience bounds every wait for something that must happen. A run that passes never waits that long.
 const patience = 2 * time.Minute
 
-// A victim is a client of a real server with a proxy in between. It does not retry by itself.
+// A victim is a client of a real server, with a proxy in between. It does not retry.
 type victim interface {
 	// connect opens the client anew, through the proxy, ready for do.
 	connect(context.Context) error
 	// do is an operation that is not idempotent. Its second run on a connection is one request and one reply.
 	do(context.Context) error
-	// done counts the operations that the server has carried out. It goes round the proxy.
+	// done counts the operations that the server has carried out. It does not use the proxy.
 	done(context.Context) (int, error)
 }
 

@@ -16,7 +16,8 @@ type row struct {
 	cell  func(c column) string
 }
 
-// provenBy has the checks of each option beside those that have a case for it.
+// provenBy lists the checks that prove an option, in addition to those that have a
+// case named after it.
 var provenBy = map[core.OptionName][]string{
 	core.OptionQueue:       {"P06"},
 	core.OptionPriority:    {"P07"},
@@ -30,6 +31,14 @@ var provenBy = map[core.OptionName][]string{
 	core.OptionHeader:      {"A11"},
 }
 
+// What a cell says about an option.
+const (
+	refused    = "refused"
+	native     = "native"
+	withWorker = "with our worker"
+	alwaysTrue = "always true here"
+)
+
 func rows() []row {
 	var all []row
 	for _, name := range core.PortableOptions() {
@@ -39,14 +48,14 @@ func rows() []row {
 		row{"ID window", func(c column) string { return window(c.Claims.IDWindow) }},
 		row{"delivery", func(c column) string { return string(c.Claims.Delivery) }},
 		row{"an accepted job survives", func(c column) string { return durability(c.Claims.Durability) }},
-		row{"a failed batch stored", func(c column) string { return batch(c.Claims.Batch) }},
+		row{"after a failed batch", func(c column) string { return batch(c.Claims.AtomicBatch) }},
 		row{"largest payload", func(c column) string { return size(c.Claims.MaxPayload) }},
-		row{"attempts by default", func(c column) string { return fmt.Sprint(c.Claims.DefaultAttempts) }},
+		row{"attempts by default", func(c column) string { return attempts(c.Claims.DefaultAttempts) }},
 		row{"checks passed / refused as declared / other", tally},
 	)
 }
 
-// option says what an executor does with an option, if every check of it ran.
+// option returns what an executor does with an option, if every check of it decided.
 func option(c column, name core.OptionName) string {
 	undecided := 0
 	for i := range c.Results {
@@ -63,9 +72,9 @@ func option(c column, name core.OptionName) string {
 	}
 	claim := c.Claims.Options[name]
 	text := map[core.Support]string{
-		core.Native: "native", core.Emulated: "our worker", core.NotApplicable: "holds by itself", core.Refused: "refused",
+		core.SupportNative: native, core.SupportEmulated: withWorker, core.SupportNotApplicable: alwaysTrue, core.SupportRefused: refused,
 	}[claim.Support]
-	if claim.Support == core.Native || claim.Support == core.Emulated {
+	if claim.Support == core.SupportNative || claim.Support == core.SupportEmulated {
 		if g := granularity(claim.Granularity); g != "" {
 			text += ", " + g
 		}
@@ -74,7 +83,7 @@ func option(c column, name core.OptionName) string {
 		}
 	}
 	if undecided > 0 {
-		return fmt.Sprintf("not proven: %d checks did not decide", undecided)
+		return fmt.Sprintf("not proven: %s did not decide", checks(undecided))
 	}
 	return text
 }
@@ -86,32 +95,64 @@ func granularity(d time.Duration) string {
 	case d < time.Microsecond:
 		return d.String()
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "m0")
+	return duration(d)
+}
+
+// duration returns 5m for 5m0s and 1h for 1h0m0s.
+func duration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func checks(n int) string {
+	if n == 1 {
+		return "1 check"
+	}
+	return fmt.Sprintf("%d checks", n)
 }
 
 func window(w core.Window) string {
 	text := map[core.WindowKind]string{
-		core.NoWindow: "none", core.UnfinishedWindow: "while unfinished", core.StoredWindow: "while stored",
-		core.FixedWindow: w.For.String(),
+		"": "none", core.WindowUnfinished: "while unfinished", core.WindowStored: "while stored",
+		core.WindowFixed: duration(w.For),
 	}[w.Kind]
+	if w.Kind == core.WindowStored && w.For > 0 {
+		text += ", " + duration(w.For) + " after success"
+	}
 	if w.Count > 0 {
 		text += fmt.Sprintf(", last %d", w.Count)
+	}
+	if w.PerQueue {
+		text += ", per queue"
 	}
 	return text
 }
 
 func durability(d core.Durability) string {
-	if d == core.InBroker {
+	if d == core.DurabilityBroker {
 		return "the process"
 	}
 	return "nothing"
 }
 
-func batch(b core.Batch) string {
-	if b == core.AtomicBatch {
-		return "nothing"
+func batch(atomic bool) string {
+	if atomic {
+		return "nothing stored"
 	}
-	return "what the outcomes say"
+	return "per-intent outcomes"
+}
+
+func attempts(n int) string {
+	if n == 0 {
+		return "unknown"
+	}
+	return fmt.Sprint(n)
 }
 
 func size(n int) string {

@@ -1,9 +1,9 @@
-// Matrix draws the capability matrix from the reports of the conformance suite:
-// into README.md, docs/matrix.md and docs/matrix.svg. Nothing in it is written
-// by hand, and a claim of which not every check has run is not in it.
+// Matrix writes the capability matrix into README.md, docs/matrix.md and
+// docs/matrix.svg, from the reports of the conformance suite. Nothing in it is written
+// by hand. A claim is in it only if every check of it has run.
 //
-//	go run ./integration/matrix          # write
-//	go run ./integration/matrix -check   # say what differs, and exit with 1
+//	go run ./integration/matrix          # write the files
+//	go run ./integration/matrix -check   # report which file differs, and exit with 1
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 )
 
 func main() {
-	root := flag.String("root", ".", "the top of the repository")
-	check := flag.Bool("check", false, "write nothing, and fail if something would change")
+	root := flag.String("root", ".", "the repository's root folder")
+	check := flag.Bool("check", false, "write nothing, and fail if a file would change")
 	flag.Parse()
 	if err := run(*root, *check); err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
@@ -29,7 +29,7 @@ func main() {
 	}
 }
 
-// run draws everything, and either writes or compares it.
+// run makes all files, and either writes or compares them.
 func run(root string, check bool) error {
 	columns, err := readReports(filepath.Join(root, "conformance", "reports"))
 	if err != nil {
@@ -39,7 +39,7 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
-	if readme, err = between(readme, markdown(mainColumns(columns), "docs/matrix.svg")); err != nil {
+	if readme, err = between(readme, summary(mainColumns(columns))); err != nil {
 		return err
 	}
 	var errs []error
@@ -59,19 +59,19 @@ func put(file string, text []byte, check bool) error {
 	}
 	old, err := os.ReadFile(file)
 	if err == nil && !bytes.Equal(old, text) {
-		err = fmt.Errorf("%s is not what the reports say: run make matrix", file)
+		err = fmt.Errorf("%s differs from the reports: run go run ./integration/matrix", file)
 	}
 	return err
 }
 
-// column is one report: an executor in one set-up.
+// A column is one report: an executor in one set-up.
 type column struct {
 	name string // of the report's file: "asynq", or "asynq-cluster"
 	*conformance.Report
 }
 
-// order is how executors stand in tables; those not named follow by name.
-var order = []string{"sync", "pool", "asynq", "river", "work", "nats"}
+// order is the order of executors in tables. Others follow, by name.
+var order = []string{"sync", "pool", "asynq", "river", "work", "nats", "rabbitmq", "celery"}
 
 func readReports(dir string) ([]column, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
@@ -114,7 +114,7 @@ func rank(name string) int {
 	return len(order)
 }
 
-// mainColumns are the executors in their usual set-up.
+// mainColumns returns the executors in their usual set-up.
 func mainColumns(columns []column) []column {
 	return slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return strings.Contains(c.name, "-") })
 }
@@ -124,7 +124,7 @@ const (
 	end   = "<!-- matrix end -->\n"
 )
 
-// between replaces what stands between the two marks.
+// between replaces the text between the two marks.
 func between(text []byte, with string) ([]byte, error) {
 	head, rest, ok := bytes.Cut(text, []byte(begin))
 	_, tail, ok2 := bytes.Cut(rest, []byte(end))

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goairlock/airlock/conformance"
 	"github.com/goairlock/airlock/core"
@@ -19,14 +20,14 @@ func TestTheDocumentsAreWhatTheReportsSay(t *testing.T) {
 	}
 }
 
-// world is a repository with one report and a README.
+// setup makes a repository with one report and a README.
 func setup(t *testing.T, change func(*conformance.Report)) string {
 	t.Helper()
 	root := t.TempDir()
 	report := &conformance.Report{
 		Schema: "conformance-report/v1",
 		Claims: &core.Capabilities{Executor: "x", Options: map[core.OptionName]core.Claim{
-			core.OptionDelay: {Support: core.Native, Granularity: 1e9},
+			core.OptionDelay: {Support: core.SupportNative, Granularity: 1e9},
 		}},
 		Results: []conformance.Result{
 			{ID: "P08", Level: conformance.Options, Verdict: conformance.Pass},
@@ -61,24 +62,38 @@ func TestACellIsWhatWasProven(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(*conformance.Report)
-		want   string
+		want   string // in docs/matrix.md
+		brief  string // in README.md
 	}{
-		"a claim that passed": {func(*conformance.Report) {}, "| delay | native, 1s |"},
-		"a refusal":           {func(*conformance.Report) {}, "| queue | refused |"},
+		"a claim that passed": {func(*conformance.Report) {}, "| delay | native, 1s |", "| `Delay`, `At` | yes |"},
+		"a refusal":           {func(*conformance.Report) {}, "| queue | refused |", "| `Unique` | refused |"},
+		"a claim with our worker": {func(r *conformance.Report) {
+			r.Claims.Options[core.OptionDelay] = core.Claim{Support: core.SupportEmulated, Granularity: 10 * time.Second}
+		}, "| delay | with our worker, 10s |", "| `Delay`, `At` | with our worker |"},
+		"an option with nothing to do": {func(r *conformance.Report) {
+			r.Claims.Options[core.OptionDelay] = core.Claim{Support: core.SupportNotApplicable}
+		}, "| delay | always true here |", "| `Delay`, `At` | always |"},
+		"retries whose backoff is refused": {func(r *conformance.Report) {
+			r.Claims.Options[core.OptionMaxAttempts] = core.Claim{Support: core.SupportNative}
+		}, "| max-attempts | native |", "| `MaxAttempts`, `Backoff` | refused |"},
+		"an ID window with an end": {func(r *conformance.Report) {
+			r.Claims.IDWindow = core.Window{Kind: core.WindowStored, For: 5 * time.Minute, PerQueue: true}
+		}, "| ID window | while stored, 5m after success, per queue |", "| a job sent twice with one ID is one job | until 5m after it is done |"},
+		"a batch that can be stored in part": {func(*conformance.Report) {}, "| after a failed batch | per-intent outcomes |", "| checks passed, failed | 2, 0 |"},
 		"a failure": {func(r *conformance.Report) {
 			r.Results[0].Verdict, r.Results[0].Want, r.Results[0].Got = conformance.Fail, "a second", "none"
 			r.Summary[conformance.Options] = conformance.Failure
-		}, "| delay | FAIL P08 |"},
+		}, "| delay | FAIL P08 |", "| `Delay`, `At` | FAIL P08 |"},
 		"a check that did not run": {func(r *conformance.Report) {
 			r.Results[0].Verdict, r.Results[0].Reason = conformance.NotRun, "no harness"
 			r.Summary[conformance.Options] = conformance.Partial
-		}, "| delay | not proven: 1 checks did not decide |"},
+		}, "| delay | not proven: 1 check did not decide |", "| `Delay`, `At` | not proven: 1 check did not decide |"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			root := setup(t, tc.change)
 			if run(root, true) == nil {
-				t.Error("an old README passes for a new one")
+				t.Error("the check accepts an old README")
 			}
 			if err := run(root, false); err != nil {
 				t.Fatal(err)
@@ -86,17 +101,17 @@ func TestACellIsWhatWasProven(t *testing.T) {
 			if err := run(root, true); err != nil {
 				t.Errorf("what was just written differs: %v", err)
 			}
-			for _, file := range []string{"README.md", "docs/matrix.md"} {
+			for file, want := range map[string]string{"README.md": tc.brief, "docs/matrix.md": tc.want} {
 				text, err := os.ReadFile(filepath.Join(root, file))
-				if err != nil || !bytes.Contains(text, []byte(tc.want)) {
-					t.Errorf("%s has no %q: %v\n%s", file, tc.want, err, text)
+				if err != nil || !bytes.Contains(text, []byte(want)) {
+					t.Errorf("%s has no %q: %v\n%s", file, want, err, text)
 				}
 			}
 		})
 	}
 }
 
-func TestUnusableInputIsTold(t *testing.T) {
+func TestUnusableInputIsAnError(t *testing.T) {
 	t.Parallel()
 	empty := setup(t, func(r *conformance.Report) { r.Results = nil })
 	unmarked := setup(t, func(*conformance.Report) {})

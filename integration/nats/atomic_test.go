@@ -10,12 +10,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goairlock/airlock/core"
-	natsexec "github.com/goairlock/airlock/executors/nats"
 )
 
 func TestAnAtomicBatchIsStoredWholly(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Atomic: true})
+	w := setup(t, &options{Atomic: true})
 	var intents []core.Intent
 	for range 1000 {
 		intents = append(intents, w.intent("a"))
@@ -32,12 +31,12 @@ func TestAnAtomicBatchIsStoredWholly(t *testing.T) {
 
 func TestAnAtomicBatchWithAKnownJobStoresNothing(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Atomic: true})
+	w := setup(t, &options{Atomic: true})
 	atomicBatches(w)
 }
 
 // atomicBatches sends batches of which something is known already.
-func atomicBatches(w *world) {
+func atomicBatches(w *testEnv) {
 	generated, chosen, delayed := w.intent("a"), w.intent("b", core.ID(w.intent("b").ID)), w.intent("d", core.Delay(time.Hour))
 	batch := []core.Intent{generated, chosen, delayed}
 	w.send(batch...)
@@ -46,7 +45,7 @@ func atomicBatches(w *world) {
 	// Sent again, as after a lost answer.
 	w.wantStates(w.states(batch...), core.Accepted, core.Duplicate, core.Accepted)
 
-	// With news: those that are known are told apart, and the rest can be sent alone.
+	// With a new one: the outcomes say which are known, and the rest can be sent alone.
 	fresh := w.intent("e")
 	w.wantStates(w.states(fresh, chosen), core.NotSent, core.Duplicate)
 	w.wantStates(w.states(fresh, generated), core.NotSent, core.Accepted)
@@ -57,11 +56,11 @@ func atomicBatches(w *world) {
 
 func TestAnAtomicBatchWithATakenKeyStoresNothing(t *testing.T) {
 	t.Parallel()
-	atomicBatchesWithAKey(setup(t, &natsexec.Options{Atomic: true}))
+	atomicBatchesWithAKey(setup(t, &options{Atomic: true}))
 }
 
 // atomicBatchesWithAKey sends batches with a key that a job has.
-func atomicBatchesWithAKey(w *world) {
+func atomicBatchesWithAKey(w *testEnv) {
 	keyed, fresh := w.intent("c", core.Unique("c")), w.intent("e")
 	w.send(keyed)
 	w.wantStates(w.states(fresh, w.intent("f", core.Unique("c"))), core.NotSent, core.Duplicate)
@@ -72,7 +71,7 @@ func atomicBatchesWithAKey(w *world) {
 
 func TestAnAtomicBatchKeepsKeysApartWithinItself(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Atomic: true})
+	w := setup(t, &options{Atomic: true})
 	first, twin := w.intent("a", core.Unique("k")), w.intent("b", core.Unique("k"))
 	same := w.intent("c")
 	w.wantStates(w.states(first, twin, same, same), core.Accepted, core.Duplicate, core.Accepted, core.Accepted)
@@ -82,7 +81,7 @@ func TestAnAtomicBatchKeepsKeysApartWithinItself(t *testing.T) {
 // The server has 50 batches open at a time for a stream, and refuses more.
 func TestMoreAtomicBatchesThanTheServerTakes(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Atomic: true})
+	w := setup(t, &options{Atomic: true})
 	publish := func(batch, sequence int, commit string) {
 		m := plain("JOBS.job.other.test.work", `"of another program"`)
 		m.Header.Set("Nats-Batch-Id", fmt.Sprint(batch))

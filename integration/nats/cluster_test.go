@@ -11,16 +11,16 @@ import (
 	"github.com/goairlock/airlock/integration/servers"
 )
 
-// A cluster is a world on three servers that can be hurt.
+// A cluster is a testEnv on three servers that can be hurt.
 type cluster struct {
-	*world
+	*testEnv
 	nodes servers.NATSNodes
 }
 
 func setupCluster(t *testing.T) *cluster {
 	t.Helper()
 	nodes := servers.NATSCluster(t, servers.NATSOptions{OwnProcess: true})
-	opts := &natsexec.Options{AckTimeout: 2 * time.Second, AckWait: 10 * time.Second, Concurrency: 32}
+	opts := &options{AckTimeout: 2 * time.Second, AckWait: 10 * time.Second, Concurrency: 32}
 	return &cluster{setupOn(t, nodes.URL(), &natsexec.StreamOptions{Replicas: 3}, opts), nodes}
 }
 
@@ -62,17 +62,17 @@ func (c *cluster) kill(server *servers.NATSServer) {
 type disturbance struct{}
 
 // undisturbed ends a scenario whose call was not answered, or by no leader.
-func (w *world) undisturbed(err error) {
+func (w *testEnv) undisturbed(err error) {
 	if w.restless && (errors.Is(err, core.ErrUnavailable) || errors.Is(err, core.ErrUnknownOutcome)) {
 		panic(disturbance{})
 	}
 }
 
-// calmly runs a scenario that tells each outcome, again and on an empty stream where the leader moved amid it, as on a busy
-// machine it may.
-func (c *cluster) calmly(scenario func(w *world)) {
+// calmly runs a scenario that checks each outcome. If the leader moved in the middle, as it may on a busy machine, it runs the
+// scenario again on an empty stream.
+func (c *cluster) calmly(scenario func(w *testEnv)) {
 	c.Helper()
-	quiet := *c.world
+	quiet := *c.testEnv
 	quiet.restless = true
 	for !func() (calm bool) {
 		defer func() {
@@ -111,7 +111,7 @@ func TestAnIDInProcessIsOneJobOnThreeReplicas(t *testing.T) {
 	t.Parallel()
 	c := setupCluster(t)
 	for range 20 {
-		c.calmly(func(w *world) {
+		c.calmly(func(w *testEnv) {
 			in, chosen := w.intent("a"), w.intent("b", core.ID(w.intent("b").ID))
 			w.wantStates(w.states(in, in, chosen, chosen), core.Accepted, core.Accepted, core.Accepted, core.Duplicate)
 			w.wantStored("JOBS.>", 2)

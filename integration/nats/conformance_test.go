@@ -11,14 +11,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/conformance"
-	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestConformance(t *testing.T) {
-	server, opts := servers.NATS(t, ownProcess), natsexec.Options{Lanes: true}
+	server, opts := servers.NATS(t, ownProcess), options{Lanes: true}
 	conformance.Run(t, overLines(harness(t, "nats", server.URL(), 1, opts), server, opts))
 }
 
@@ -26,52 +27,73 @@ func TestConformance(t *testing.T) {
 var ownProcess = servers.NATSOptions{OwnProcess: true}
 
 func TestConformanceOnThreeReplicas(t *testing.T) {
-	h := harness(t, "nats-r3", servers.NATSCluster(t, ownProcess).URL(), 3, natsexec.Options{})
+	h := harness(t, "nats-r3", servers.NATSCluster(t, ownProcess).URL(), 3, options{})
 	h.Settle, h.RecoversWithin = 200*time.Millisecond, 15*time.Second
 	conformance.Run(t, h)
 }
 
-func harness(t *testing.T, name, url string, replicas int, opts natsexec.Options) conformance.Harness {
-	opts.AckTimeout, opts.AckWait, opts.DrainTimeout, opts.Logger = 30*time.Second, 8*time.Second, 6*time.Second, quiet
+func harness(t *testing.T, name, url string, replicas int, opts options) conformance.Harness {
+	opts.AckTimeout, opts.AckWait, opts.DrainTimeout = 30*time.Second, 8*time.Second, 6*time.Second
+	opts.ParkFor = time.Second
 	shared := connect(t, url) // of the producers: a worker has a connection of its own, which Kill cuts
+	// The first request of a connection starts a goroutine that lives as long as the connection. It must not belong to the first check.
+	if _, err := shared.AccountInfo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return conformance.Harness{
 		Subject: conformance.Subject{Name: name, Module: "github.com/goairlock/airlock/executors/nats", Backend: "nats-server v2.15.2"},
 		// A machine may be busy: Scale bounds what a green run does not use up, and is taken back from Settle. A drain must take
 		// longer than the 3 seconds after which the suite, at this scale, gives up on one.
-		Scale: 12, Settle: 100 * time.Millisecond,
+		Scale: 12, Settle: 100 * time.Millisecond, RestartSkew: time.Second,
 		Native: &conformance.Native{Produce: produce(shared), Consume: consume(shared)},
-		Golden: golden(shared),
+		Golden: golden(shared), ParksFor: 2 * time.Second, Inspects: true,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			stream := &natsexec.StreamOptions{Replicas: replicas, Storage: jetstream.MemoryStorage}
+			stream := &natsexec.StreamOptions{Replicas: replicas, Storage: jetstream.MemoryStorage, Window: s.IDWindow}
+			own := opts
+			own.QueueNames, own.Logger = s.NativeNames, s.Logger
 			var exec *natsexec.Executor
 			if err := insist(t.Context(), func(ctx context.Context) (err error) {
 				if err = natsexec.EnsureStream(ctx, shared, s.Namespace, stream); err == nil {
-					exec, err = natsexec.New(ctx, shared, s.Namespace, &opts)
+					exec, err = natsexec.New(ctx, shared, s.Namespace, own.dispatch())
 				}
 				return err
 			}); err != nil {
 				t.Fatalf("stream: %v", err)
 			}
-			own := opts
-			own.Queues, own.Concurrency = s.Queues, max(s.Slots, 1)
+			view, err := natsexec.NewInspector(shared, s.Namespace, nil)
+			if err != nil {
+				t.Fatalf("NewInspector: %v", err)
+			}
+			own.Queues, own.Concurrency = s.QueueNames("default"), max(s.Slots, 1)
 			if s.Slots == 0 {
 				own.Concurrency = 8
 			}
-			w := newRunner(t, url, s.Namespace, s.Registry, &own)
+			at := url
+			var freeze func() (func() error, error)
+			if s.Freezes {
+				at, freeze = freezable(t, url)
+				own.AckWait = shortLease
+			}
+			w := newRunner(t, at, s.Namespace, s.Registry, &own)
 			if !s.Paused {
 				_ = w.start(t.Context())
 			}
 			return conformance.System{
-				Exec: exec.Execute, Caps: exec.Capabilities(), Start: w.start, Stop: w.stop, Kill: w.kill, Slots: own.Concurrency,
-				Stored: func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, shared, s.Namespace) },
-				Corrupt: func(ctx context.Context, task string) error {
-					_, err := shared.PublishMsg(ctx, &nats.Msg{
-						Subject: s.Namespace + ".job.default." + task, Header: nats.Header{"Airlock-Envelope": {"{"}},
-					})
-					return err
-				},
+				Exec: exec.Execute, Caps: exec.Capabilities(), Start: w.start, Stop: w.stop, Kill: w.kill, Slots: own.Concurrency, Inspector: view,
+				NativeNames: true, Freeze: freeze,
+				Stored:  func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, shared, s.Namespace) },
+				Corrupt: withEnvelope(shared, s.Namespace, "{"),
+				Later:   withEnvelope(shared, s.Namespace, `{"v":99,"max_attempts":1}`),
 			}
 		},
+	}
+}
+
+// withEnvelope stores a job that no worker of this release can read.
+func withEnvelope(js jetstream.JetStream, namespace, envelope string) func(ctx context.Context, task string) error {
+	return func(ctx context.Context, task string) error {
+		_, err := js.PublishMsg(ctx, &nats.Msg{Subject: namespace + ".job.default." + task, Header: nats.Header{"Airlock-Envelope": {envelope}}})
+		return err
 	}
 }
 
@@ -86,15 +108,15 @@ type runner struct {
 	err    error
 }
 
-func newRunner(t conformance.T, url, stream string, reg *core.Registry, opts *natsexec.Options) *runner {
+func newRunner(t conformance.T, url, stream string, reg *worker.Registry, opts *options) *runner {
 	r := &runner{done: make(chan struct{})}
 	var js jetstream.JetStream
 	var err error
-	if r.conn, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond)); err == nil {
+	if r.conn, err = nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.IgnoreDiscoveredServers()); err == nil {
 		js, err = jetstream.New(r.conn)
 	}
 	if err == nil {
-		r.worker, err = natsexec.NewWorker(js, stream, reg, opts)
+		r.worker, err = natsexec.NewWorker(js, stream, reg, opts.work())
 	}
 	if err != nil {
 		t.Fatalf("worker: %v", err)
@@ -148,17 +170,20 @@ func records(ctx context.Context, js jetstream.JetStream, name string) ([]confor
 		if err != nil {
 			return nil, err
 		}
+		seq = m.Sequence + 1
 		tokens := strings.SplitN(m.Subject, ".", 4)
+		if tokens[1] == "claim" { // no job, and there for a moment
+			continue
+		}
 		task, _, _ := strings.Cut(strings.Replace(tokens[3], ".~", ".=", 1), ".=")
 		rec := conformance.Record{ID: m.Header.Get(nats.MsgIdHdr), Task: task, State: conformance.Waiting}
 		if tokens[1] == "dead" {
 			rec.State = conformance.Buried
 		}
-		if env, err := core.DecodeEnvelope([]byte(m.Header.Get("Airlock-Envelope"))); err == nil {
+		if env, err := adapter.DecodeEnvelope([]byte(m.Header.Get("Airlock-Envelope"))); err == nil {
 			rec.ID = env.ID
 		}
 		list = append(list, rec)
-		seq = m.Sequence + 1
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/goairlock/airlock/core"
-	natsexec "github.com/goairlock/airlock/executors/nats"
 	"github.com/goairlock/airlock/integration/servers"
 )
 
@@ -31,8 +30,8 @@ func TestOneIntentCostsWhatTheLibrarysOwnCallDoes(t *testing.T) {
 			m := nats.NewMsg("JOBS.job.default.test.work")
 			m.Data = in.Payload()
 			m.Header.Set("Nats-Msg-Id", in.ID)
+			m.Header.Set("Airlock-Envelope", `{"v":1,"max_attempts":25}`)
 			if len(opts) > 0 {
-				m.Header.Set("Airlock-Envelope", `{"v":1,"timeout":"1m0s"}`)
 				m.Header.Set("Trace", "t-1")
 			}
 			_, err := w.js.PublishMsg(w.ctx, m)
@@ -61,7 +60,7 @@ func TestOneIntentCostsWhatTheLibrarysOwnCallDoes(t *testing.T) {
 // last message is out.
 func TestTheAcknowledgementsOfABatchOverlap(t *testing.T) {
 	t.Parallel()
-	w, proxy, _ := proxied(t, &natsexec.Options{AckTimeout: time.Hour})
+	w, proxy, _ := proxied(t, &options{AckTimeout: time.Hour})
 	w.send(w.some(2)...)
 	intents := w.some(2000)
 	proxy.LoseReplies()

@@ -13,11 +13,12 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestABatchKeepsItsOrder(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Concurrency: 1})
+	w := setup(t, &options{Concurrency: 1})
 	const n = 3000 // more than are under way at a time
 	var intents []core.Intent
 	for i := range n {
@@ -38,13 +39,13 @@ func TestABatchKeepsItsOrder(t *testing.T) {
 
 func TestTheSameIntentAgainIsNoSecondJob(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Lanes: true})
+	w := setup(t, &options{Lanes: true})
 	generated, chosen := w.intent("a"), w.intent("b", core.ID("b-1"))
 	w.wantStates(w.states(generated, chosen, generated, chosen), core.Accepted, core.Accepted, core.Accepted, core.Duplicate)
 	w.wantStates(w.states(generated), core.Accepted)
 	w.wantStates(w.states(chosen), core.Duplicate)
 	other := w.intent("c", core.ID("b-1"), core.Queue("other"), core.Priority(9))
-	w.wantStates(w.states(other), core.Duplicate) // the ID is the stream's, whatever the queue and lane
+	w.wantStates(w.states(other), core.Duplicate) // the ID is the stream's, in every queue and lane
 	w.wantStored("JOBS.>", 2)
 }
 
@@ -105,9 +106,9 @@ func TestADelayIsNeverEarlyByAFraction(t *testing.T) {
 func TestTwoDelayedJobsOfOneTaskBothRunAndKeepTheirIdentity(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	jobs := make(chan core.Job, 4)
+	jobs := make(chan worker.Job, 4)
 	w.work(func(ctx context.Context, arg string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		jobs <- job
 		return nil
 	})
@@ -115,7 +116,7 @@ func TestTwoDelayedJobsOfOneTaskBothRunAndKeepTheirIdentity(t *testing.T) {
 	a := w.intent("a", core.At(at), core.Header("Tenant", "blue"))
 	b := w.intent("b", core.At(at), core.ID("b*.>1"), core.MaxAttempts(3))
 	w.send(a, b)
-	seen := map[string]core.Job{}
+	seen := map[string]worker.Job{}
 	for range 2 {
 		job := next(w, jobs)
 		seen[job.ID] = job
@@ -152,9 +153,9 @@ func TestHeadersArriveAsTheyWere(t *testing.T) {
 	if len(in.Payload()) != 0 {
 		t.Fatalf("payload of %d bytes, want none", len(in.Payload()))
 	}
-	jobs := make(chan core.Job, 1)
-	w.workOn(w.js, w.opts, core.Handle(empty, func(ctx context.Context, _ []byte) error {
-		job, _ := core.JobFrom(ctx)
+	jobs := make(chan worker.Job, 1)
+	w.workOn(w.js, w.opts, worker.Handle(empty, func(ctx context.Context, _ []byte) error {
+		job, _ := worker.JobFrom(ctx)
 		jobs <- job
 		return nil
 	}))
@@ -177,7 +178,7 @@ func TestTheLargestPayloadIsWhatIsDeclared(t *testing.T) {
 	arg := strings.Repeat("x", most-2) // two quotes
 	w.send(w.intent(arg))
 	w.wantStates(w.states(w.intent(arg+"x"), w.intent("small")), core.Rejected, core.NotSent)
-	w.send(w.intent(arg, core.Header("K", strings.Repeat("v", 30_000)))) // whatever the headers
+	w.send(w.intent(arg, core.Header("K", strings.Repeat("v", 30_000)))) // with the largest headers
 	// Control characters take six bytes each in the envelope.
 	w.wantStates(w.states(w.intent("small", core.Header("K", strings.Repeat("\x01", 20_000)))), core.Rejected)
 	if err := w.exec.Execute(w.ctx, w.intent(arg+"x")); !errors.Is(err, core.ErrTooLarge) {
@@ -211,7 +212,7 @@ func TestWithoutSchedulesADelayIsRefused(t *testing.T) {
 	})
 	w.must(err)
 	w.open()
-	if got := w.exec.Capabilities().Options[core.OptionDelay].Support; got != core.Refused {
+	if got := w.exec.Capabilities().Options[core.OptionDelay].Support; got != core.SupportRefused {
 		t.Errorf("delay is claimed as %q", got)
 	}
 	err = w.exec.Execute(w.ctx, w.intent("a", core.Delay(time.Hour)))
@@ -221,7 +222,7 @@ func TestWithoutSchedulesADelayIsRefused(t *testing.T) {
 	}
 	w.wantStored("JOBS.>", 0)
 	w.opts.Atomic = true
-	if _, err := natsexec.New(w.ctx, w.js, streamName, w.opts); !errors.Is(err, core.ErrInvalid) {
+	if _, err := natsexec.New(w.ctx, w.js, streamName, w.opts.dispatch()); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("atomic without allow_atomic: %v", err)
 	}
 }

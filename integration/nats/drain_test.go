@@ -3,17 +3,17 @@ package nats_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestADrainLetsJobsFinishAndStartsNoMore(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Concurrency: 1})
+	w := setup(t, &options{Concurrency: 1})
 	started, proceed := make(chan string, 10), make(chan struct{})
 	stop := w.work(func(ctx context.Context, arg string) error {
 		started <- arg
@@ -39,11 +39,11 @@ func TestADrainLetsJobsFinishAndStartsNoMore(t *testing.T) {
 
 func TestAJobThatADrainCutsShortKeepsItsAttempt(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{DrainTimeout: 100 * time.Millisecond})
+	w := setup(t, &options{DrainTimeout: 100 * time.Millisecond})
 	attempts := make(chan int, 2)
 	cut := make(chan error, 2)
 	stop := w.work(func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		attempts <- job.Attempt
 		<-ctx.Done()
 		cut <- context.Cause(ctx)
@@ -53,13 +53,13 @@ func TestAJobThatADrainCutsShortKeepsItsAttempt(t *testing.T) {
 	w.send(in)
 	next(w, attempts)
 	w.must(stop())
-	if err := next(w, cut); !strings.Contains(err.Error(), "worker stops") {
+	if err := next(w, cut); !errors.Is(err, worker.ErrStopping) {
 		t.Errorf("cause %v", err)
 	}
 	w.wantStored("JOBS.job.>", 1)
-	jobs := make(chan core.Job, 1)
+	jobs := make(chan worker.Job, 1)
 	w.work(func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		jobs <- job
 		return nil
 	})
@@ -70,11 +70,11 @@ func TestAJobThatADrainCutsShortKeepsItsAttempt(t *testing.T) {
 
 func TestAHandlerThatDoesNotReturnIsGivenUp(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{DrainTimeout: 10 * time.Millisecond, AckWait: 2 * time.Second})
+	w := setup(t, &options{DrainTimeout: 10 * time.Millisecond, AckWait: 2 * time.Second})
 	stuck, started := make(chan struct{}), make(chan int, 2)
 	defer close(stuck)
-	reg, err := core.NewRegistry(core.Handle(w.task, func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+	reg, err := worker.NewRegistry(worker.Handle(w.task, func(ctx context.Context, _ string) error {
+		job, _ := worker.JobFrom(ctx)
 		if started <- job.Attempt; job.Attempt == 1 {
 			<-stuck
 		}
@@ -82,7 +82,7 @@ func TestAHandlerThatDoesNotReturnIsGivenUp(t *testing.T) {
 	}))
 	w.must(err)
 	run := func(ctx context.Context) error {
-		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
+		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts.work())
 		w.must(err)
 		return worker.Run(ctx)
 	}
@@ -92,7 +92,8 @@ func TestAHandlerThatDoesNotReturnIsGivenUp(t *testing.T) {
 	go func() { stopped <- run(ctx) }()
 	next(w, started)
 	cancel()
-	if err := next(w, stopped); err == nil || !strings.Contains(err.Error(), "1 jobs did not end") {
+	var left *worker.DrainError
+	if err := next(w, stopped); !errors.As(err, &left) || len(left.Jobs) != 1 || left.Jobs[0].Task != "test.work" {
 		t.Errorf("error %v", err)
 	}
 	ctx, cancel = context.WithCancel(w.ctx)
@@ -107,50 +108,62 @@ func TestAHandlerThatDoesNotReturnIsGivenUp(t *testing.T) {
 func TestWhatAWorkerIsGivenMustBeGood(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	reg, err := core.NewRegistry()
+	reg, err := worker.NewRegistry()
 	w.must(err)
 	for name, make := range map[string]func() (*natsexec.Worker, error){
+		"a bad stream": func() (*natsexec.Worker, error) { return natsexec.NewWorker(w.js, "a.*", reg, nil) },
+		"two queues of one name": func() (*natsexec.Worker, error) {
+			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.WorkerOptions{QueueNames: map[string]string{"a": "X", "b": "X"}})
+		},
+		"a queue with another's native name": func() (*natsexec.Worker, error) {
+			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.WorkerOptions{QueueNames: map[string]string{"a": "b"}, Queues: []string{"b"}})
+		},
 		"no JetStream": func() (*natsexec.Worker, error) { return natsexec.NewWorker(nil, streamName, reg, nil) },
 		"no stream":    func() (*natsexec.Worker, error) { return natsexec.NewWorker(w.js, "", reg, nil) },
 		"no registry":  func() (*natsexec.Worker, error) { return natsexec.NewWorker(w.js, streamName, nil, nil) },
 		"a bad queue": func() (*natsexec.Worker, error) {
-			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.Options{Queues: []string{"a.*"}})
+			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.WorkerOptions{Queues: []string{"a.*"}})
 		},
 		"negative slots": func() (*natsexec.Worker, error) {
-			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.Options{Concurrency: -1})
+			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.WorkerOptions{Concurrency: -1})
 		},
 		"a short AckWait": func() (*natsexec.Worker, error) {
-			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.Options{AckWait: time.Millisecond})
+			return natsexec.NewWorker(w.js, streamName, reg, &natsexec.WorkerOptions{AckWait: time.Millisecond})
 		},
 	} {
 		if _, err := make(); !errors.Is(err, core.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
+	good, err := natsexec.NewWorker(w.js, streamName, reg, w.opts.work())
 	w.must(err)
 	var noContext context.Context
-	if err := worker.Run(noContext); !errors.Is(err, core.ErrInvalid) {
+	if err := good.Run(noContext); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("nil context: %v", err)
 	}
 	done, cancel := context.WithCancel(w.ctx)
 	cancel()
-	w.must(worker.Run(done))
+	w.must(good.Run(done))
+	for name, bad := range map[string]*natsexec.Worker{"a second Run": good, "nil": nil, "zero": {}} {
+		if err := bad.Run(w.ctx); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // A worker asks for as many jobs as it has room for, and what the server sends it while its drain begins is on its way.
 func TestAJobThatIsOnItsWayWhenADrainBeginsKeepsItsAttempt(t *testing.T) {
 	t.Parallel()
 	w, proxy, _ := proxied(t, nil)
-	ran := make(chan core.Job, 1000)
-	handler := core.Handle(w.task, func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+	ran := make(chan worker.Job, 1000)
+	handler := worker.Handle(w.task, func(ctx context.Context, _ string) error {
+		job, _ := worker.JobFrom(ctx)
 		ran <- job
 		return nil
 	})
-	near, err := natsexec.New(w.ctx, w.js, streamName, w.opts)
+	near, err := natsexec.New(w.ctx, w.js, streamName, w.opts.dispatch())
 	w.must(err)
-	for { // on a busy machine the job may arrive before its worker is told to stop
+	for { // on a busy machine the job may arrive before its worker stops
 		stop := w.workOn(connect(t, "nats://"+proxy.Addr()), w.opts, handler)
 		w.must(near.Execute(w.ctx, w.intent("first")))
 		next(w, ran) // it works, and asks for more
@@ -185,9 +198,9 @@ func TestAJobThatIsOnItsWayWhenADrainBeginsKeepsItsAttempt(t *testing.T) {
 func TestADrainLeavesDelayedJobsToTheStream(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	ran := make(chan core.Job, 10)
+	ran := make(chan worker.Job, 10)
 	handler := func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		ran <- job
 		if job.Attempt == 1 {
 			return errors.New("again")

@@ -12,10 +12,11 @@ import (
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/worker"
 )
 
-// proxied is a world whose executor has a proxy between itself and the server. Its js goes round the proxy.
-func proxied(t *testing.T, opts *natsexec.Options) (*world, *faultproxy.Proxy, *servers.NATSServer) {
+// proxied is a testEnv whose executor has a proxy between itself and the server. Its js goes round the proxy.
+func proxied(t *testing.T, opts *options) (*testEnv, *faultproxy.Proxy, *servers.NATSServer) {
 	t.Helper()
 	server := servers.NATS(t, servers.NATSOptions{Private: true})
 	proxy, err := faultproxy.New(server.Addr())
@@ -25,18 +26,18 @@ func proxied(t *testing.T, opts *natsexec.Options) (*world, *faultproxy.Proxy, *
 	t.Cleanup(proxy.Close)
 	w := setupOn(t, server.URL(), nil, opts)
 	far := connect(t, "nats://"+proxy.Addr())
-	w.exec, err = natsexec.New(w.ctx, far, streamName, w.opts)
+	w.exec, err = natsexec.New(w.ctx, far, streamName, w.opts.dispatch())
 	w.must(err)
 	w.conn = far.Conn()
 	return w, proxy, server
 }
 
 // retrying is what a program would use: a connection that has just broken looks open until it is written to.
-func (w *world) retrying() core.Executor {
+func (w *testEnv) retrying() core.Executor {
 	return compose.WithRetry(w.exec.Execute, compose.Retry{Attempts: 100})
 }
 
-func (w *world) some(n int, opts ...core.Option) []core.Intent {
+func (w *testEnv) some(n int, opts ...core.Option) []core.Intent {
 	w.Helper()
 	intents := make([]core.Intent, n)
 	for i := range intents {
@@ -48,10 +49,10 @@ func (w *world) some(n int, opts ...core.Option) []core.Intent {
 func TestALostReplyIsUnknownAndTheIntentAgainIsNoSecondJob(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		opts natsexec.Options
+		opts options
 		n    int
 	}{
-		"one": {n: 1}, "many": {n: 100}, "atomic": {natsexec.Options{Atomic: true}, 100},
+		"one": {n: 1}, "many": {n: 100}, "atomic": {options{Atomic: true}, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +83,7 @@ func TestABatchCutMidwayLosesNothingAndDoublesNothing(t *testing.T) {
 	for _, after := range []int64{1, 10_000, 60_000} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
-			w, proxy, _ := proxied(t, &natsexec.Options{AckTimeout: time.Second})
+			w, proxy, _ := proxied(t, &options{AckTimeout: time.Second})
 			w.must(w.retrying()(w.ctx, w.some(2)...))
 			intents := w.some(1000)
 			proxy.CutAfter(after)
@@ -106,7 +107,7 @@ func TestABatchCutMidwayLosesNothingAndDoublesNothing(t *testing.T) {
 
 func TestWithoutAConnectionNothingIsSentLater(t *testing.T) {
 	t.Parallel()
-	w, proxy, _ := proxied(t, &natsexec.Options{AckTimeout: 300 * time.Millisecond})
+	w, proxy, _ := proxied(t, &options{AckTimeout: 300 * time.Millisecond})
 	proxy.Down()
 	w.awaitConnected(false)
 	intents := w.some(3)
@@ -127,7 +128,7 @@ func TestWithoutAConnectionNothingIsSentLater(t *testing.T) {
 	w.wantStored("JOBS.>", 3)
 }
 
-func (w *world) awaitConnected(want bool) {
+func (w *testEnv) awaitConnected(want bool) {
 	w.Helper()
 	for w.conn.IsConnected() != want {
 		if w.ctx.Err() != nil {
@@ -154,7 +155,7 @@ func TestACallThatIsCancelledReturnsWithWhatIsUndecided(t *testing.T) {
 	for _, n := range []int{1, 100} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			w, proxy, _ := proxied(t, &natsexec.Options{AckTimeout: time.Hour})
+			w, proxy, _ := proxied(t, &options{AckTimeout: time.Hour})
 			w.send(w.some(n)...)
 			proxy.LoseReplies()
 			ctx, cancel := context.WithCancelCause(w.ctx)
@@ -177,8 +178,8 @@ func TestAnAcknowledgementThatIsLostRunsTheJobOnceMoreAtMost(t *testing.T) {
 	near := *w.opts
 	near.AckWait = 4 * time.Second
 	runs := make(chan int, 10)
-	reg, err := core.NewRegistry(core.Handle(w.task, func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+	reg, err := worker.NewRegistry(worker.Handle(w.task, func(ctx context.Context, _ string) error {
+		job, _ := worker.JobFrom(ctx)
 		if job.Attempt == 1 {
 			proxy.LoseRequests() // the job is done, and the server does not hear of it
 		}
@@ -187,7 +188,7 @@ func TestAnAcknowledgementThatIsLostRunsTheJobOnceMoreAtMost(t *testing.T) {
 	}))
 	w.must(err)
 	far := connect(t, "nats://"+proxy.Addr())
-	worker, err := natsexec.NewWorker(far, streamName, reg, &near)
+	worker, err := natsexec.NewWorker(far, streamName, reg, near.work())
 	w.must(err)
 	ctx, cancel := context.WithCancel(w.ctx)
 	stopped := make(chan error, 1)
@@ -231,7 +232,7 @@ func TestWhatTheWindowOutlives(t *testing.T) {
 	w.wantStored("JOBS.>", 1)
 	w.must(exec(w.ctx, done))
 	w.wantStored("JOBS.>", 2)
-	if got := w.exec.Capabilities().IDWindow.Survives; got != core.SurvivesReconnect {
+	if got := w.exec.Capabilities().IDWindow.Survives; got != core.SurvivalReconnect {
 		t.Errorf("declared as %q", got)
 	}
 }

@@ -9,11 +9,12 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestLanesAreWeighted(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Lanes: true, Concurrency: 1})
+	w := setup(t, &options{Lanes: true, Concurrency: 1})
 	var intents []core.Intent
 	const each = 60
 	for range each {
@@ -48,11 +49,11 @@ func TestPriorityNeedsLanes(t *testing.T) {
 // A client gives up on a request a second after its end, and what then arrives is lost.
 func TestLanesAreServedOverASlowLine(t *testing.T) {
 	t.Parallel()
-	w, proxy, _ := proxied(t, &natsexec.Options{Lanes: true, AckWait: 5 * time.Second})
-	near, err := natsexec.New(w.ctx, w.js, streamName, w.opts)
+	w, proxy, _ := proxied(t, &options{Lanes: true, AckWait: 5 * time.Second})
+	near, err := natsexec.New(w.ctx, w.js, streamName, w.opts.dispatch())
 	w.must(err)
 	ran := make(chan string, 10)
-	handler := core.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil })
+	handler := worker.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil })
 	far := connect(t, "nats://"+proxy.Addr())
 	proxy.Delay(700 * time.Millisecond)
 	w.workOn(far, w.opts, handler)

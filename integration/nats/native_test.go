@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 func plain(subject, payload string) *nats.Msg {
@@ -19,16 +20,16 @@ func TestAPlainPublisherFeedsOurWorkers(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
 	type run struct {
-		job core.Job
+		job worker.Job
 		arg string
 	}
 	runs := make(chan run, 2)
 	n := 0
 	w.work(func(ctx context.Context, arg string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		runs <- run{job, arg}
 		if n++; n == 1 {
-			return core.Snooze(time.Millisecond) // the copy keeps its identity
+			return worker.Snooze(time.Millisecond) // the copy keeps its identity
 		}
 		return nil
 	})

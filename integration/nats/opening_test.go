@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,9 +14,10 @@ import (
 	"github.com/goairlock/airlock/core"
 	natsexec "github.com/goairlock/airlock/executors/nats"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/worker"
 )
 
-// lines are what a logger was told.
+// lines are what a logger wrote.
 type lines chan string
 
 func (l lines) Write(p []byte) (int, error) {
@@ -28,19 +28,21 @@ func (l lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (l lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
 // await waits for a line with the text.
-func (l lines) await(w *world, text string) {
+func (l lines) await(w *testEnv, text string) {
 	w.Helper()
 	for !strings.Contains(next(w, l), text) {
 	}
 }
 
-const notYet = "cannot work yet"
+const notYet = "cannot fetch jobs"
 
-// hear gives the world's workers a logger that can be listened to.
-func (w *world) hear() lines {
+// hear gives the testEnv's workers a logger that can be listened to.
+func (w *testEnv) hear() lines {
 	l := make(lines, 1000)
-	w.opts.Logger = slog.New(slog.NewTextHandler(l, nil))
+	w.opts.Logger = l.logger()
 	return l
 }
 
@@ -48,11 +50,11 @@ func TestAWorkerThatStartsBeforeItsServerWaitsForIt(t *testing.T) {
 	t.Parallel()
 	w, proxy, _ := proxied(t, nil)
 	proxy.Down()
-	told := w.hear()
+	logged := w.hear()
 	late := connect(t, "nats://"+proxy.Addr(), nats.RetryOnFailedConnect(true))
 	ran := make(chan string, 1)
-	w.workOn(late, w.opts, core.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil }))
-	told.await(w, notYet)
+	w.workOn(late, w.opts, worker.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil }))
+	logged.await(w, notYet)
 	w.must(proxy.Up())
 	w.must(w.retrying()(w.ctx, w.intent("a")))
 	if got := next(w, ran); got != "a" {
@@ -69,12 +71,12 @@ func TestAWorkerThatGetsNoAnswerAsksAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, proxy, _ := proxied(t, nil)
-			told := w.hear()
+			logged := w.hear()
 			far := connect(t, "nats://"+proxy.Addr())
 			lose(proxy)
 			ran := make(chan string, 1)
-			w.workOn(far, w.opts, core.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil }))
-			told.await(w, notYet)
+			w.workOn(far, w.opts, worker.Handle(w.task, func(_ context.Context, arg string) error { ran <- arg; return nil }))
+			logged.await(w, notYet)
 			w.must(proxy.Heal())
 			w.must(w.retrying()(w.ctx, w.intent("a")))
 			if got := next(w, ran); got != "a" {
@@ -87,19 +89,19 @@ func TestAWorkerThatGetsNoAnswerAsksAgain(t *testing.T) {
 func TestAWorkerThatStartsWithoutAQuorumWaitsForIt(t *testing.T) {
 	t.Parallel()
 	c := setupCluster(t)
-	told := c.hear()
+	logged := c.hear()
 	stays := connect(t, c.nodes[0].URL())
 	for _, node := range c.nodes[1:] {
 		c.must(node.Kill())
 	}
 	ran := make(chan string, 1)
-	c.workOn(stays, c.opts, core.Handle(c.task, func(_ context.Context, arg string) error { ran <- arg; return nil }))
-	told.await(c.world, notYet)
+	c.workOn(stays, c.opts, worker.Handle(c.task, func(_ context.Context, arg string) error { ran <- arg; return nil }))
+	logged.await(c.testEnv, notYet)
 	for _, node := range c.nodes[1:] {
 		c.must(node.Restart())
 	}
 	c.must(c.stubborn()(c.ctx, c.intent("a")))
-	if got := next(c.world, ran); got != "a" {
+	if got := next(c.testEnv, ran); got != "a" {
 		t.Errorf("ran %s", got)
 	}
 }
@@ -108,19 +110,19 @@ func TestAWorkerThatWaitsCanBeStopped(t *testing.T) {
 	t.Parallel()
 	w, proxy, _ := proxied(t, nil)
 	proxy.Down()
-	told := w.hear()
+	logged := w.hear()
 	stop := w.workOn(connect(t, "nats://"+proxy.Addr(), nats.RetryOnFailedConnect(true)), w.opts)
-	told.await(w, notYet)
+	logged.await(w, notYet)
 	w.must(stop())
 }
 
 func TestWhatAWorkerDoesNotWaitFor(t *testing.T) {
 	t.Parallel()
 	w := bare(t, servers.NATS(t, servers.NATSOptions{Private: true}).URL(), nil)
-	reg, err := core.NewRegistry()
+	reg, err := worker.NewRegistry()
 	w.must(err)
 	run := func() error {
-		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
+		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts.work())
 		w.must(err)
 		return worker.Run(w.ctx)
 	}
@@ -140,7 +142,7 @@ func TestWhatAWorkerDoesNotWaitFor(t *testing.T) {
 	w.must(err)
 	var api *jetstream.APIError
 	if err := run(); !errors.As(err, &api) || api.ErrorCode != 10100 { // jobs belong to one consumer
-		t.Errorf("beside a consumer of the same jobs: %v", err)
+		t.Errorf("next to a consumer of the same jobs: %v", err)
 	}
 	w.conn.Close()
 	if err := run(); !errors.Is(err, nats.ErrConnectionClosed) {
@@ -151,10 +153,10 @@ func TestWhatAWorkerDoesNotWaitFor(t *testing.T) {
 func TestAWorkerWhoseConnectionIsClosedEnds(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
-	reg, err := core.NewRegistry()
+	reg, err := worker.NewRegistry()
 	w.must(err)
 	js := connect(t, w.conn.ConnectedUrl())
-	worker, err := natsexec.NewWorker(js, streamName, reg, w.opts)
+	worker, err := natsexec.NewWorker(js, streamName, reg, w.opts.work())
 	w.must(err)
 	ended := make(chan error)
 	go func() { ended <- worker.Run(w.ctx) }()
@@ -166,31 +168,6 @@ func TestAWorkerWhoseConnectionIsClosedEnds(t *testing.T) {
 	js.Conn().Close()
 	if err := next(w, ended); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("error %v", err)
-	}
-}
-
-func TestAConsumerThatCountsByItselfIsRefused(t *testing.T) {
-	t.Parallel()
-	w := setup(t, nil)
-	for want, cfg := range map[string]jetstream.ConsumerConfig{
-		"max_deliver": {MaxDeliver: 3},
-		"backoff":     {BackOff: []time.Duration{time.Second}},
-		"filter":      {FilterSubject: "JOBS.job.default.test.>"},
-	} {
-		cfg.Durable, cfg.AckPolicy = "default", jetstream.AckExplicitPolicy
-		if cfg.FilterSubject == "" {
-			cfg.FilterSubject = "JOBS.job.default.>"
-		}
-		_, err := w.js.CreateConsumer(w.ctx, streamName, cfg)
-		w.must(err)
-		reg, err := core.NewRegistry()
-		w.must(err)
-		worker, err := natsexec.NewWorker(w.js, streamName, reg, w.opts)
-		w.must(err)
-		if err := worker.Run(w.ctx); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", want, err)
-		}
-		w.must(w.js.DeleteConsumer(w.ctx, streamName, "default"))
 	}
 }
 

@@ -21,7 +21,7 @@ func TestEnsureStreamMakesWhatItAccepts(t *testing.T) {
 	}
 	w.open()
 	window := w.exec.Capabilities().IDWindow
-	if window.Kind != core.FixedWindow || window.For != time.Minute || window.Survives != core.SurvivesReconnect {
+	if window.Kind != core.WindowFixed || window.For != time.Minute || window.Survives != core.SurvivalReconnect {
 		t.Errorf("window %+v", window)
 	}
 }
@@ -86,7 +86,7 @@ func TestNewCreatesNothing(t *testing.T) {
 		t.Errorf("without a stream: %v", err)
 	}
 	for name, make := range map[string]func() error{
-		"no context":   func() error { _, err := natsexec.New(nil, w.js, streamName, nil); return err }, //lint:ignore SA1012 what is told for it is the subject
+		"no context":   func() error { _, err := natsexec.New(nil, w.js, streamName, nil); return err }, //lint:ignore SA1012 a nil context is the case
 		"no JetStream": func() error { _, err := natsexec.New(w.ctx, nil, streamName, nil); return err },
 		"no name":      func() error { _, err := natsexec.New(w.ctx, w.js, "", nil); return err },
 		"a bad name":   func() error { return natsexec.EnsureStream(w.ctx, w.js, "a.*", nil) },

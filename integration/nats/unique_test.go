@@ -8,16 +8,16 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
-	natsexec "github.com/goairlock/airlock/executors/nats"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestAUniqueKeyHoldsUntilTheJobIsDone(t *testing.T) {
 	t.Parallel()
-	w := setup(t, &natsexec.Options{Lanes: true})
+	w := setup(t, &options{Lanes: true})
 	fail := true // of the handler's goroutine, one job at a time
-	started, proceed := make(chan core.Job), make(chan struct{})
+	started, proceed := make(chan worker.Job), make(chan struct{})
 	w.work(func(ctx context.Context, arg string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		started <- job
 		<-proceed
 		if fail {
@@ -67,7 +67,7 @@ func TestADeadJobFreesItsKey(t *testing.T) {
 	ran := make(chan string, 2)
 	w.work(func(_ context.Context, arg string) error {
 		ran <- arg
-		return core.Permanent(errors.New("no use"))
+		return worker.Permanent(errors.New("no use"))
 	})
 	w.send(w.intent("a", core.Unique("k")))
 	next(w, ran)
@@ -96,7 +96,7 @@ func TestOneOfManyAtOnceGetsTheKey(t *testing.T) {
 }
 
 // race dispatches n intents of the same options at once and counts those that are accepted. All others must be duplicates.
-func (w *world) race(n int, opts ...core.Option) (won int) {
+func (w *testEnv) race(n int, opts ...core.Option) (won int) {
 	w.Helper()
 	intents := make([]core.Intent, n)
 	for i := range intents {

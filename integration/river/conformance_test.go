@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,7 +17,6 @@ import (
 
 	"github.com/goairlock/airlock/conformance"
 	riverexec "github.com/goairlock/airlock/executors/river"
-	"github.com/goairlock/airlock/integration/servers"
 )
 
 func TestConformance(t *testing.T) {
@@ -30,6 +31,8 @@ func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) 
 		RewritesJSON: true,
 		// Until a new leader is elected, and its rescuer has looked.
 		RecoversWithin: 15 * time.Second,
+		ParksFor:       2 * time.Second,
+		Inspects:       true,
 		// Every job is a few transactions, and this SQLite is Go that the race detector slows down too. Scale bounds only what a
 		// green run does not use up, but for Settle.
 		Scale: 20, Settle: 200 * time.Millisecond,
@@ -46,77 +49,115 @@ func harness[TTx any](t *testing.T, name, backend string, open func(testing.TB) 
 	}
 }
 
+// drainFor is how long the suite's jobs may take to end after Stop.
+const drainFor = 10 * time.Second
+
 func newSystem[TTx any](tb checkTB, stores *namespaces[TTx], s conformance.Setup) conformance.System {
 	st := stores.get(tb.check, s.Namespace)
-	slots, workers := s.Slots, river.NewWorkers()
+	slots := s.Slots
 	if slots == 0 {
 		slots = 16
 	}
-	must(tb, riverexec.AddWorkers(workers, s.Registry))
-	config := &river.Config{
-		Logger: quiet, Schema: st.schema, TestOnly: true, Workers: workers, Queues: map[string]river.QueueConfig{}, SkipUnknownJobCheck: true,
-		FetchCooldown: 5 * time.Millisecond, FetchPollInterval: 100 * time.Millisecond,
+	opts := &riverexec.WorkerOptions{
+		Concurrency: slots, QueueNames: s.NativeNames, Logger: s.Logger, DrainTimeout: drainFor, ParkFor: time.Second, Queues: []string{river.QueueDefault},
+		Config: river.Config{
+			Schema: st.schema, TestOnly: true, FetchCooldown: 5 * time.Millisecond, FetchPollInterval: 100 * time.Millisecond,
+		},
 	}
-	for _, q := range append(s.Queues, "")[:max(len(s.Queues), 1)] {
+	if len(s.Queues) > 0 {
+		opts.Queues = slices.Clone(s.Queues)
+	}
+	for i, q := range opts.Queues {
 		if q == "" {
-			q = river.QueueDefault
+			opts.Queues[i] = river.QueueDefault
 		}
-		config.Queues[q] = river.QueueConfig{MaxWorkers: slots}
 	}
 	switch { // River itself looks for what a worker has lost after an hour
 	case st.orphan:
-		config.JobTimeout, config.RescueStuckJobsAfter = time.Second, time.Second
+		opts.Config.JobTimeout, opts.Config.RescueStuckJobsAfter = time.Second, time.Second
 	case s.Faults:
-		config.JobTimeout, config.RescueStuckJobsAfter = 15*time.Second, 15*time.Second
+		opts.Config.JobTimeout, opts.Config.RescueStuckJobsAfter = 15*time.Second, 15*time.Second
 	}
-	must(tb, riverexec.Configure(config))
 	var sys conformance.System
-	var client, inserting *river.Client[TTx]
+	working, inserting := st.driver, st.driver
 	if s.Faults && st.at != nil {
-		lines := servers.NewLines(tb.check, s, st.addr)
-		lines.Give(&sys)
-		inserting = insertOnly(tb, st.at(tb, lines.ExecutorAddr), st.schema)
-		client = newClient(tb, st.at(tb, lines.WorkerAddr), config)
-	} else {
-		client = newClient(tb, st.driver, config)
-		inserting = client
+		lines := conformance.NewLines(tb.check, s, st.addr)
+		lines.SetProxies(&sys)
+		working, inserting = st.at(tb, lines.WorkerAddr), st.at(tb, lines.ExecutorAddr)
 	}
-	exec, err := riverexec.New(inserting, nil)
+	w, err := riverexec.NewWorker(working, s.Registry, opts)
 	must(tb, err)
-	start := func(context.Context) error { return client.Start(context.Background()) }
+	exec, err := riverexec.New(insertOnly(tb, inserting, st.schema), &riverexec.Options{QueueNames: s.NativeNames})
+	must(tb, err)
+	r := &running[TTx]{worker: w, ended: make(chan struct{})}
 	if !s.Paused {
-		must(tb, start(nil))
+		must(tb, r.start(tb.Context()))
 	}
-	stop := func(ctx context.Context) error {
-		err := client.Stop(ctx)
-		if err != nil { // jobs run still: their contexts are ended
-			ended, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			err = errors.Join(err, client.StopAndCancel(ended))
-		}
-		return err
-	}
-	var killed atomic.Bool
-	tb.Cleanup(func() {
-		limit := patience
-		if killed.Load() { // what remains of it tries for minutes to write down what it has done
-			limit = 0
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		_ = client.StopAndCancel(ctx)
-	})
+	tb.Cleanup(r.end)
 	direct := insertOnly(tb, st.driver, st.schema)
-	sys.Exec, sys.Caps, sys.Start, sys.Stop, sys.Slots = exec.Execute, exec.Capabilities(), start, stop, slots
+	sys.Exec, sys.Caps, sys.Start, sys.Stop, sys.Slots = exec.Execute, exec.Capabilities(), r.start, r.stop, slots
+	view, err := riverexec.NewInspector(st.driver, &riverexec.InspectorOptions{Schema: st.schema})
+	must(tb, err)
+	sys.Inspector = view
 	sys.Stored = func(ctx context.Context) ([]conformance.Record, error) { return records(ctx, direct) }
 	sys.Corrupt = func(ctx context.Context, task string) error { return corrupt(ctx, direct, task) }
+	sys.Later = func(ctx context.Context, task string) error { return storeLater(ctx, direct, task) }
+	sys.NativeNames = true
+	sys.Freeze = func() (func() error, error) { return func() error { return nil }, st.takeAway(tb.Context()) }
 	if !s.Faults { // whose connections are not those that kill cuts
 		sys.Kill = func() error {
-			killed.Store(true)
+			r.killed.Store(true)
 			return stores.kill(s.Namespace)
 		}
 	}
 	return sys
+}
+
+// running is a worker that runs.
+type running[TTx any] struct {
+	worker *riverexec.Worker[TTx]
+	once   sync.Once
+	cancel context.CancelFunc // set before ended can be closed
+	err    error              // Run's, once ended is closed
+	ended  chan struct{}
+	killed atomic.Bool
+}
+
+func (r *running[TTx]) start(context.Context) error {
+	r.once.Do(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		r.cancel = cancel
+		go func() {
+			defer close(r.ended)
+			r.err = r.worker.Run(ctx)
+		}()
+	})
+	return nil
+}
+
+// stop stops the worker. The time that it gives its jobs is its own, and not that of ctx.
+func (r *running[TTx]) stop(ctx context.Context) error {
+	r.once.Do(func() { close(r.ended) }) // it never ran
+	if r.cancel != nil {
+		r.cancel()
+	}
+	select {
+	case <-r.ended:
+		return r.err
+	case <-ctx.Done():
+		<-r.ended
+		return errors.Join(ctx.Err(), r.err)
+	}
+}
+
+// end stops the worker unless it has been killed: what remains of it tries for minutes
+// to write down what it has done.
+func (r *running[TTx]) end() {
+	if r.killed.Load() {
+		r.cancel()
+		return
+	}
+	_ = r.stop(context.Background())
 }
 
 func newClient[TTx any](tb testing.TB, driver riverdriver.Driver[TTx], config *river.Config) *river.Client[TTx] {
@@ -130,7 +171,7 @@ func newClient[TTx any](tb testing.TB, driver riverdriver.Driver[TTx], config *r
 func insertOnly[TTx any](tb testing.TB, driver riverdriver.Driver[TTx], schema string) *river.Client[TTx] {
 	tb.Helper()
 	config := &river.Config{Logger: quiet, Schema: schema, TestOnly: true}
-	must(tb, riverexec.Configure(config))
+	must(tb, riverexec.ConfigureClient(config))
 	return newClient(tb, driver, config)
 }
 

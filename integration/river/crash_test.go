@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 // childFile names the database of a worker that is to be killed.
@@ -23,8 +24,8 @@ func TestChildWorker(t *testing.T) {
 		return
 	}
 	w := setup(t, sqliteFile(t, file), nil)
-	config := w.config(w.registry(core.Handle(raw, func(ctx context.Context, _ []byte) error {
-		job, _ := core.JobFrom(ctx)
+	config := w.config(w.registry(worker.Handle(raw, func(ctx context.Context, _ []byte) error {
+		job, _ := worker.JobFrom(ctx)
 		fmt.Println("began", job.ID)
 		select {}
 	})))
@@ -37,7 +38,8 @@ func TestAJobOfAKilledWorkerRunsAgain(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "river.db")
 	w := setup(t, sqliteFile(t, file), nil)
-	in := w.intent(`"cut off"`, core.Backoff(core.Fixed(time.Millisecond)))
+	// It comes back long before its Timeout.
+	in := w.intent(`"cut off"`, core.Backoff(core.Fixed(time.Millisecond)), core.Timeout(time.Hour))
 	w.send(in)
 
 	child := exec.Command(os.Args[0], "-test.run=^TestChildWorker$")
@@ -55,7 +57,7 @@ func TestAJobOfAKilledWorkerRunsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	config := w.config(w.registry(core.Handle(raw, w.note)))
+	config := w.config(w.registry(worker.Handle(raw, w.note)))
 	config.JobTimeout, config.RescueStuckJobsAfter = time.Millisecond, time.Millisecond
 	w.work(config)
 	again := w.await(1)[0]

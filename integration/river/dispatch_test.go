@@ -13,6 +13,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	riverexec "github.com/goairlock/airlock/executors/river"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestOnSQLite(t *testing.T) {
@@ -24,7 +25,7 @@ func everywhere[TTx any](t *testing.T, open func(testing.TB) store[TTx]) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name string
-		run  func(*world[TTx])
+		run  func(*testEnv[TTx])
 		opts *riverexec.Options
 	}{
 		{"a batch is one transaction with an outcome per intent", batchIsAtomic[TTx], nil},
@@ -32,10 +33,10 @@ func everywhere[TTx any](t *testing.T, open func(testing.TB) store[TTx]) {
 		{"an ID is one job as long as its row is kept", idIsOneJob[TTx], nil},
 		{"a unique key is free once its job has finished", uniqueUntilFinished[TTx], nil},
 		{"an ID with a unique key is refused", idWithUnique[TTx], nil},
-		{"a client without Configure is refused loudly", withoutConfigure[TTx], nil},
-		{"a client without Configure is refused after native inserts of the kind", withoutConfigureAfterNative[TTx], nil},
+		{"a client without ConfigureClient is refused loudly", withoutConfigure[TTx], nil},
+		{"a client without ConfigureClient is refused after native inserts of the kind", withoutConfigureAfterNative[TTx], nil},
 		{"the hook runs for kinds that were inserted natively before", hookAfterNative[TTx], nil},
-		{"priorities map onto four levels and unset stays unset", fourLevels[TTx], nil},
+		{"priorities map onto four levels and unset ranks as 5", fourLevels[TTx], nil},
 		{"every option reaches River's own columns", columns[TTx], nil},
 		{"a delay of up to five seconds is stored as available", shortDelay[TTx], nil},
 		{"one bad intent keeps the call back and only it is rejected", oneBadIntent[TTx], nil},
@@ -46,19 +47,24 @@ func everywhere[TTx any](t *testing.T, open func(testing.TB) store[TTx]) {
 		{"what is not JSON is wrapped on demand", wrapped[TTx], &riverexec.Options{Wrap: true}},
 		{"a client with workers rejects the task it has none for", unknownKind[TTx], nil},
 		{"a client without a pool dispatches in transactions only", noPool[TTx], nil},
+		{"unset attempts are 25, also if the client's Config says otherwise", defaultAttempts[TTx], nil},
+		{"queues have River's names and a chosen one", queueNames[TTx], &riverexec.Options{QueueNames: map[string]string{"mail": "mail-eu", "default": "main"}}},
+		{"what a hook or middleware of the client's refuses is not sent", refusedByHook[TTx], nil},
+		{"hooks and middleware see the jobs and nothing else", seenByHooks[TTx], nil},
+		{"rows that a constraint refuses are rejected and the others not sent", refusedRows[TTx], nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			tc.run(setup(t, open(t), tc.opts))
 		})
 	}
-	for _, tc := range workerTests[TTx]() {
+	for _, tc := range append(workerTests[TTx](), runTests[TTx]()...) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			tc.run(setup(t, open(t), nil))
 		})
 	}
-	for _, tc := range transactionTests[TTx]() {
+	for _, tc := range append(transactionTests[TTx](), copyTests[TTx]()...) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			tc.run(setup(t, open(t), nil))
@@ -66,7 +72,7 @@ func everywhere[TTx any](t *testing.T, open func(testing.TB) store[TTx]) {
 	}
 }
 
-func batchIsAtomic[TTx any](w *world[TTx]) {
+func batchIsAtomic[TTx any](w *testEnv[TTx]) {
 	intents := make([]core.Intent, 500)
 	for i := range intents {
 		intents[i] = w.intent(fmt.Sprint(i))
@@ -84,14 +90,14 @@ func batchIsAtomic[TTx any](w *world[TTx]) {
 	w.wantRows(len(intents) + 1)
 }
 
-func keyTwiceInBatch[TTx any](w *world[TTx]) {
+func keyTwiceInBatch[TTx any](w *testEnv[TTx]) {
 	id, key := w.intent("1", core.ID("order-1")), w.intent("2", core.Unique("k"))
 	generated := w.intent("3")
 	w.wantStates(w.states(w.exec.Execute,
 		id, w.intent("9", core.ID("order-1")), key, w.intent("9", core.Unique("k")), generated, generated, w.intent("4")),
 		core.Accepted, core.Duplicate, core.Accepted, core.Duplicate, core.Accepted, core.Accepted, core.Accepted)
 	w.wantRows(4)
-	// And all of it again, beside a new one.
+	// And all of it again, with a new one.
 	w.wantStates(w.states(w.exec.Execute, id, key, generated, w.intent("5")),
 		core.Duplicate, core.Duplicate, core.Accepted, core.Accepted)
 	w.wantRows(5)
@@ -99,9 +105,9 @@ func keyTwiceInBatch[TTx any](w *world[TTx]) {
 	wantIs(w, err, core.ErrDuplicate)
 }
 
-func idIsOneJob[TTx any](w *world[TTx]) {
+func idIsOneJob[TTx any](w *testEnv[TTx]) {
 	chosen, generated := w.intent("1", core.ID("a")), w.intent("2")
-	w.handle(w.noting(func(context.Context, core.Job) error { return core.Permanent(errors.New("no")) }))
+	w.handle(w.noting(func(context.Context, worker.Job) error { return worker.Permanent(errors.New("no")) }))
 	w.send(chosen, generated)
 	w.await(2)
 	for _, r := range w.rows() {
@@ -121,7 +127,7 @@ func idIsOneJob[TTx any](w *world[TTx]) {
 	w.wantRows(2)
 }
 
-func uniqueUntilFinished[TTx any](w *world[TTx]) {
+func uniqueUntilFinished[TTx any](w *testEnv[TTx]) {
 	w.send(w.intent("1", core.Unique("k")))
 	w.wantStates(w.states(w.exec.Execute, w.intent("2", core.Unique("k"))), core.Duplicate)
 	w.wantStates(w.states(w.exec.Execute, w.intent("2", core.Unique("k"), core.Queue("default"))), core.Duplicate)
@@ -140,66 +146,14 @@ func uniqueUntilFinished[TTx any](w *world[TTx]) {
 	}
 }
 
-func idWithUnique[TTx any](w *world[TTx]) {
+func idWithUnique[TTx any](w *testEnv[TTx]) {
 	err := w.exec.Execute(w.Context(), w.intent("1", core.ID("a"), core.Unique("k")))
 	wantIs(w, err, core.ErrUnsupported)
 	w.wantRows(0)
 }
 
-func (w *world[TTx]) unconfigured() *riverexec.Executor[TTx] {
-	w.Helper()
-	client, err := river.NewClient(w.store.driver, &river.Config{Logger: quiet})
-	must(w, err)
-	w.client = client
-	exec, err := riverexec.New(client, nil)
-	must(w, err)
-	return exec
-}
-
-func (w *world[TTx]) wantUnconfigured(exec *riverexec.Executor[TTx]) {
-	w.Helper()
-	for range 2 {
-		in := w.intent("1")
-		err := exec.Execute(w.Context(), in)
-		wantIs(w, err, core.ErrInvalid)
-		if got := core.OutcomesOf(err, []core.Intent{in})[0].State; got != core.Rejected {
-			w.Errorf("outcome %v, want rejected: %v", got, err)
-		}
-	}
-}
-
-func withoutConfigure[TTx any](w *world[TTx]) {
-	exec := w.unconfigured()
-	w.wantUnconfigured(exec)
-	tx, err := w.store.begin(w.Context())
-	must(w, err)
-	wantIs(w, riverexec.InTx(exec, tx)(w.Context(), w.intent("1")), core.ErrInvalid)
-	must(w, w.store.rollback(w.Context(), tx))
-	w.wantRows(0)
-}
-
-func withoutConfigureAfterNative[TTx any](w *world[TTx]) {
-	exec := w.unconfigured()
-	_, err := w.client.Insert(w.Context(), nativeArgs{N: 1}, nil)
-	must(w, err)
-	w.wantUnconfigured(exec)
-	w.wantRows(1)
-}
-
-func hookAfterNative[TTx any](w *world[TTx]) {
-	_, err := w.client.Insert(w.Context(), nativeArgs{N: 1}, nil)
-	must(w, err)
-	in := w.intent(`{"n":2}`)
-	w.wantStates(w.states(w.exec.Execute, in), core.Accepted)
-	w.wantStates(w.states(w.exec.Execute, in), core.Accepted)
-	rows := w.wantRows(2)
-	if rows[1].UniqueKey == nil || len(rows[1].UniqueStates) != len(rivertype.JobStates()) {
-		w.Errorf("unique key %x in %v, want one in all states", rows[1].UniqueKey, rows[1].UniqueStates)
-	}
-}
-
-func fourLevels[TTx any](w *world[TTx]) {
-	want := []int{1, 4, 4, 3, 3, 2, 2, 2, 1, 1, 1}
+func fourLevels[TTx any](w *testEnv[TTx]) {
+	want := []int{2, 4, 4, 3, 3, 2, 2, 2, 1, 1, 1}
 	intents := []core.Intent{w.intent("0")}
 	for p := 1; p <= 10; p++ {
 		intents = append(intents, w.intent("0", core.Priority(p)))
@@ -212,7 +166,7 @@ func fourLevels[TTx any](w *world[TTx]) {
 	}
 }
 
-func columns[TTx any](w *world[TTx]) {
+func columns[TTx any](w *testEnv[TTx]) {
 	at := time.Now().Add(time.Hour).Truncate(time.Millisecond).Add(time.Microsecond)
 	w.send(w.intent(`{"a":1}`, core.Queue("mail"), core.MaxAttempts(32767), core.At(at), core.Header("Trace", "t-1"),
 		core.Backoff(core.Fixed(time.Second)), core.Timeout(time.Minute), core.ID("id-1")))
@@ -230,7 +184,7 @@ func columns[TTx any](w *world[TTx]) {
 	}
 }
 
-func shortDelay[TTx any](w *world[TTx]) {
+func shortDelay[TTx any](w *testEnv[TTx]) {
 	short := w.intent("1", core.Delay(300*time.Millisecond))
 	w.send(short, w.intent("2", core.Delay(6*time.Second)))
 	rows := w.wantRows(2)
@@ -246,33 +200,7 @@ func shortDelay[TTx any](w *world[TTx]) {
 	}
 }
 
-func oneBadIntent[TTx any](w *world[TTx]) {
-	for name, bad := range map[string]core.Intent{
-		"a native priority":       w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.Priority = 9 })),
-		"a short tag":             w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.Tags = []string{"ab"} })),
-		"metadata of no object":   w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.Metadata = []byte("[1]") })),
-		"reserved metadata":       w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.Metadata = []byte(`{"airlock":1}`) })),
-		"negative attempts":       w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.MaxAttempts = -3 })),
-		"a queue of capitals":     w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.Queue = "Mail" })),
-		"a period of nanoseconds": w.intent("1", riverexec.Native(func(o *river.InsertOpts) { o.UniqueOpts.ByPeriod = 1 })),
-		"a function that panics":  w.intent("1", riverexec.Native(func(*river.InsertOpts) { panic("native") })),
-		"what is not JSON":        w.intent("{"),
-	} {
-		err := w.exec.Execute(w.Context(), w.intent("1"), bad, w.intent("2"))
-		wantIs(w, err, core.ErrNotSent)
-		var de *core.DispatchError
-		if !errors.As(err, &de) {
-			w.Fatalf("%s: %v", name, err)
-		}
-		outs := de.Outcomes
-		if outs[0].State != core.NotSent || outs[1].State != core.Rejected || outs[2].State != core.NotSent || !errors.Is(outs[1].Err, core.ErrInvalid) {
-			w.Errorf("%s: %v", name, outs)
-		}
-	}
-	w.wantRows(0)
-}
-
-func nativeOptions[TTx any](w *world[TTx]) {
+func nativeOptions[TTx any](w *testEnv[TTx]) {
 	tagged := riverexec.Native(func(o *river.InsertOpts) {
 		o.Tags, o.Metadata = []string{"blue"}, []byte(` { "color" : "blue" } `)
 	})
@@ -294,7 +222,7 @@ func nativeOptions[TTx any](w *world[TTx]) {
 	wantIs(w, w.exec.Execute(w.Context(), w.intent(`{}`, byArgs, core.ID("k"))), core.ErrUnsupported)
 }
 
-func noIdentity[TTx any](w *world[TTx]) {
+func noIdentity[TTx any](w *testEnv[TTx]) {
 	in := w.intent("1")
 	w.send(in, in, w.intent("2", core.Delay(time.Second)))
 	rows := w.wantRows(3)
@@ -305,14 +233,14 @@ func noIdentity[TTx any](w *world[TTx]) {
 	w.wantStates(w.states(w.exec.Execute, in, chosen, w.intent("4", core.ID("a"))), core.Accepted, core.Accepted, core.Duplicate)
 	w.wantStates(w.states(w.exec.Execute, chosen), core.Duplicate)
 	w.wantRows(5)
-	if got := w.exec.Capabilities().IDWindow.Kind; got != core.NoWindow {
+	if got := w.exec.Capabilities().IDWindow.Kind; got != "" {
 		w.Errorf("ID window %q, want none", got)
 	}
 }
 
-func unknownKind[TTx any](w *world[TTx]) {
-	config := w.config(w.registry(core.Handle(raw, w.note)))
-	must(w, riverexec.Configure(config))
+func unknownKind[TTx any](w *testEnv[TTx]) {
+	config := w.config(w.registry(worker.Handle(raw, w.note)))
+	must(w, riverexec.ConfigureClient(config))
 	client, err := river.NewClient(w.store.driver, config)
 	must(w, err)
 	exec, err := riverexec.New(client, nil)
@@ -328,9 +256,9 @@ func unknownKind[TTx any](w *world[TTx]) {
 	w.wantRows(0)
 }
 
-func noPool[TTx any](w *world[TTx]) {
+func noPool[TTx any](w *testEnv[TTx]) {
 	config := &river.Config{Logger: quiet}
-	must(w, riverexec.Configure(config))
+	must(w, riverexec.ConfigureClient(config))
 	client, err := river.NewClient(w.store.poolless, config)
 	must(w, err)
 	exec, err := riverexec.New(client, nil)
@@ -342,3 +270,38 @@ func noPool[TTx any](w *world[TTx]) {
 	must(w, w.store.commit(w.Context(), tx))
 	w.wantRows(2)
 }
+
+func defaultAttempts[TTx any](w *testEnv[TTx]) {
+	config := &river.Config{Logger: quiet, MaxAttempts: 3}
+	must(w, riverexec.ConfigureClient(config))
+	client, err := river.NewClient(w.store.driver, config)
+	must(w, err)
+	exec, err := riverexec.New(client, nil)
+	must(w, err)
+	must(w, exec.Execute(w.Context(), w.intent("1"), w.intent("2", core.MaxAttempts(1))))
+	rows := w.wantRows(2)
+	if rows[0].MaxAttempts != core.DefaultMaxAttempts || rows[1].MaxAttempts != 1 || exec.Capabilities().DefaultAttempts != core.DefaultMaxAttempts {
+		w.Errorf("max attempts %d and %d", rows[0].MaxAttempts, rows[1].MaxAttempts)
+	}
+}
+
+func queueNames[TTx any](w *testEnv[TTx]) {
+	w.send(w.intent("1"), w.intent("2", core.Queue("mail")), w.intent("3", core.Queue("other")))
+	for i, want := range []string{"main", "mail-eu", "other"} {
+		if got := w.wantRows(3)[i].Queue; got != want {
+			w.Errorf("queue %s, want %s", got, want)
+		}
+	}
+	w.wantStates(w.states(w.exec.Execute, w.intent("4", core.Queue("main"))), core.Rejected)
+	w.run(w.registry(worker.Handle(raw, w.note)), &riverexec.WorkerOptions{
+		Queues: []string{"default", "mail", "other"}, QueueNames: map[string]string{"mail": "mail-eu", "default": "main"},
+	})
+	for _, r := range w.await(3) {
+		if want := map[string]string{"1": "default", "2": "mail", "3": "other"}[r.payload]; r.job.Queue != want {
+			w.Errorf("job %s is from %s, want %s", r.payload, r.job.Queue, want)
+		}
+	}
+}
+
+// withHooks makes an executor whose client has this hook and middleware as well.
+// refuseOdd makes the database refuse payloads with "odd":true.

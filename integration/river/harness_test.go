@@ -62,7 +62,7 @@ func (n *namespaces[TTx]) get(ct conformance.T, namespace string) store[TTx] {
 	return st
 }
 
-// kill ends whoever works on a namespace.
+// kill ends the worker of a namespace.
 func (n *namespaces[TTx]) kill(namespace string) error {
 	st := n.existing(namespace)
 	n.mu.Lock()
@@ -130,7 +130,13 @@ func (w *anyWorker) Work(ctx context.Context, j *river.Job[anyArgs]) error {
 
 // corrupt stores a job that no release of ours has written.
 func corrupt[TTx any](ctx context.Context, client *river.Client[TTx], task string) error {
-	_, err := client.Insert(ctx, anyArgs{task, []byte(`{}`)}, &river.InsertOpts{Metadata: []byte(`{"airlock":{"v":99}}`), MaxAttempts: 2})
+	_, err := client.Insert(ctx, anyArgs{task, []byte(`{}`)}, &river.InsertOpts{Metadata: []byte(`{"airlock":{"v":1},"airlock_wrap":1}`)})
+	return err
+}
+
+// storeLater stores a job as a later release might, in its only attempt.
+func storeLater[TTx any](ctx context.Context, client *river.Client[TTx], task string) error {
+	_, err := client.Insert(ctx, anyArgs{task, []byte(`{}`)}, &river.InsertOpts{MaxAttempts: 1, Metadata: []byte(`{"airlock":{"v":99}}`)})
 	return err
 }
 

@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 
 	"github.com/goairlock/airlock"
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
+	riverexec "github.com/goairlock/airlock/executors/river"
 	"github.com/goairlock/airlock/integration/servers"
+	"github.com/goairlock/airlock/worker"
 )
 
 // A flush of 10 000 intents under WithRetry, and in the middle of it kill -9 of
@@ -28,10 +31,10 @@ func TestNothingAcknowledgedIsLostWhenAFlushIsHit(t *testing.T) {
 		lose    bool   // the reply, instead of the server
 		workers bool
 	}{
-		{"killed while it inserts, workers stopped", insertRuns, false, false},
+		{"killed while it inserts, workers stopped", sleepsInInsert, false, false},
 		{"killed while it commits, workers stopped", sleepsInCommit, false, false},
 		{"reply to COMMIT lost, workers stopped", sleepsInCommit, true, false},
-		{"killed while it inserts, workers running", insertRuns, false, true},
+		{"killed while it inserts, workers running", sleepsInInsert, false, true},
 		{"killed while it commits, workers running", sleepsInCommit, false, true},
 		{"reply to COMMIT lost, workers running", sleepsInCommit, true, true},
 	} {
@@ -39,7 +42,7 @@ func TestNothingAcknowledgedIsLostWhenAFlushIsHit(t *testing.T) {
 	}
 }
 
-const insertRuns = `SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%INSERT INTO%river_job%' AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()`
+const sleepsInInsert = `SELECT count(*) FROM pg_stat_activity WHERE query ~* '(insert into|copy).*river_job' AND wait_event_type = 'Lock' AND datname = current_database()`
 
 func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 	const before, flushed = 500, 10_000
@@ -52,21 +55,16 @@ func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 	must(t, err)
 	t.Cleanup(proxy.Close)
 	w := setup(t, postgresAt(t, location.String()), nil) // the workers go round the proxy
-	f := &faulty{world: w, direct: direct, proxy: proxy}
+	f := &faulty{testEnv: w, direct: direct, proxy: proxy}
 	location.Host = proxy.Addr()
 	producer := setup(t, postgresAt(t, location.String()), nil)
 
 	ran := map[string]int{}
-	worker := func() func() {
-		config := w.config(w.registry(core.Handle(raw, w.note)))
-		config.Queues["default"] = withWorkers(32)
-		config.JobTimeout, config.RescueStuckJobsAfter = time.Second, 2*time.Second
-		client := w.work(config)
-		return func() {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			_ = client.StopAndCancel(ctx)
-		}
+	start := func() func() { // a Worker waits for its database
+		stop := w.run(w.registry(worker.Handle(raw, w.note)), &riverexec.WorkerOptions{
+			Concurrency: 32, Config: river.Config{JobTimeout: time.Second, RescueStuckJobsAfter: 2 * time.Second},
+		})
+		return func() { must(t, stop()) }
 	}
 	var first []core.Intent
 	for i := range before {
@@ -75,12 +73,15 @@ func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 	w.send(first...)
 	stop := func() {}
 	if workers {
-		stop = worker()
+		stop = start()
 		w.await(1)
 	}
 	release := func() {}
-	if moment == sleepsInCommit {
+	switch moment {
+	case sleepsInCommit:
 		release = f.holdCommit()
+	case sleepsInInsert:
+		f.holdInsert() // until the server is killed
 	}
 
 	exec := compose.WithRetry(producer.exec.Execute, compose.Retry{Attempts: 100, Backoff: core.Fixed(50 * time.Millisecond),
@@ -128,7 +129,7 @@ func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of %d IDs have run", len(ran), len(all))
 		}
-		stop = worker()
+		stop = start()
 		if w.ranAll(all, ran) {
 			break
 		}
@@ -139,7 +140,7 @@ func hitInFlush(t *testing.T, moment string, lose, workers bool) {
 
 // ranAll waits until every intent has run, or none has for longer than it takes
 // to find a stuck job, and counts the runs.
-func (w *world[TTx]) ranAll(all []core.Intent, ran map[string]int) bool {
+func (w *testEnv[TTx]) ranAll(all []core.Intent, ran map[string]int) bool {
 	const idle = 5 * time.Second
 	before, changed := 0, time.Now()
 	for time.Since(changed) < idle {
@@ -159,7 +160,7 @@ func (w *world[TTx]) ranAll(all []core.Intent, ran map[string]int) bool {
 }
 
 // report prints the ledger and demands that it balances.
-func (w *world[TTx]) report(all []core.Intent, ran map[string]int) {
+func (w *testEnv[TTx]) report(all []core.Intent, ran map[string]int) {
 	w.Helper()
 	number := func(query string) int {
 		n, err := w.store.number(w.Context(), query)

@@ -31,7 +31,7 @@ func jsonHas(object []byte, key string) bool {
 	return json.Unmarshal(object, &m) == nil && m[key] != nil
 }
 
-func everyJSON[TTx any](w *world[TTx]) {
+func everyJSON[TTx any](w *testEnv[TTx]) {
 	payloads := []string{
 		`null`, `true`, `false`, `0`, `-12.5`, `9007199254740993123`, `""`, `"text"`, `"\"quoted\" \\ back"`, `"{\"a\":1}"`, `"null"`,
 		`[]`, `[null,1,"x"]`, `{}`, `{"z":1,"a":{"b":[true]}}`, ` {"space" : 1} `, ` "space" `, `"<b>&amp;  é 👩‍👩‍👧"`,
@@ -54,7 +54,7 @@ func everyJSON[TTx any](w *world[TTx]) {
 	}
 }
 
-func refusedJSON[TTx any](w *world[TTx]) {
+func refusedJSON[TTx any](w *testEnv[TTx]) {
 	onPostgres := []string{
 		`"\u0000"`, `{"a":"x\u0000y"}`, `{"\u0000":1}`, `"\ud800"`, `"\udc00"`, `"\ud800x"`, `"\ud800\ud800"`, `"\ud800\n"`, `"\udc00\ud800"`,
 		`1e131072`, `{"n":1e-16384}`, `1e99999999999999999999`, `-1e-99999999999999999999`,
@@ -82,7 +82,7 @@ func refusedJSON[TTx any](w *world[TTx]) {
 	}
 }
 
-func wrapped[TTx any](w *world[TTx]) {
+func wrapped[TTx any](w *testEnv[TTx]) {
 	all := make([]byte, 256)
 	for i := range all {
 		all[i] = byte(i)

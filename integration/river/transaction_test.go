@@ -11,20 +11,20 @@ import (
 	riverexec "github.com/goairlock/airlock/executors/river"
 )
 
-func transactionTests[TTx any]() []worldTest[TTx] {
-	return []worldTest[TTx]{
+func transactionTests[TTx any]() []envTest[TTx] {
+	return []envTest[TTx]{
 		{"jobs commit with the data of their transaction", commits[TTx]},
 		{"jobs roll back with the data of their transaction", rollsBack[TTx]},
 		{"a transaction inside a request's scope flushes itself", insideARequest[TTx]},
 		{"a policy around a transaction still judges", judgedByRequest[TTx]},
-		{"duplicates are told inside a transaction", duplicatesInTx[TTx]},
-		{"bad input to InTx is told", badInTx[TTx]},
+		{"duplicates are reported inside a transaction", duplicatesInTx[TTx]},
+		{"bad input to InTx is an error", badInTx[TTx]},
 		{"an error of the database leaves a transaction to be rolled back", failedInTx[TTx]},
 	}
 }
 
 // inTx runs fn with a scope in a transaction, and commits if it succeeds.
-func (w *world[TTx]) inTx(ctx context.Context, fn func(ctx context.Context, tx TTx) error) error {
+func (w *testEnv[TTx]) inTx(ctx context.Context, fn func(ctx context.Context, tx TTx) error) error {
 	w.Helper()
 	tx, err := w.store.begin(ctx)
 	must(w, err)
@@ -37,7 +37,7 @@ func (w *world[TTx]) inTx(ctx context.Context, fn func(ctx context.Context, tx T
 	return nil
 }
 
-func (w *world[TTx]) table() {
+func (w *testEnv[TTx]) table() {
 	w.Helper()
 	tx, err := w.store.begin(w.Context())
 	must(w, err)
@@ -45,14 +45,14 @@ func (w *world[TTx]) table() {
 	must(w, w.store.commit(w.Context(), tx))
 }
 
-func (w *world[TTx]) orders() int {
+func (w *testEnv[TTx]) orders() int {
 	w.Helper()
 	n, err := w.store.number(w.Context(), "SELECT count(*) FROM orders")
 	must(w, err)
 	return n
 }
 
-func (w *world[TTx]) order(ctx context.Context, tx TTx) error {
+func (w *testEnv[TTx]) order(ctx context.Context, tx TTx) error {
 	if err := w.store.exec(ctx, tx, "INSERT INTO orders VALUES (1)"); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (w *world[TTx]) order(ctx context.Context, tx TTx) error {
 
 var errDeclined = errors.New("declined")
 
-func commits[TTx any](w *world[TTx]) {
+func commits[TTx any](w *testEnv[TTx]) {
 	w.table()
 	w.handle(w.note)
 	must(w, w.inTx(w.Context(), w.order))
@@ -72,7 +72,7 @@ func commits[TTx any](w *world[TTx]) {
 	w.awaitState(rivertype.JobStateCompleted)
 }
 
-func rollsBack[TTx any](w *world[TTx]) {
+func rollsBack[TTx any](w *testEnv[TTx]) {
 	w.table()
 	err := w.inTx(w.Context(), func(ctx context.Context, tx TTx) error {
 		must(w, w.order(ctx, tx))
@@ -91,7 +91,7 @@ func rollsBack[TTx any](w *world[TTx]) {
 	w.wantStates(w.states(w.exec.Execute, w.intent("1", core.ID("order-1"))), core.Accepted)
 }
 
-func insideARequest[TTx any](w *world[TTx]) {
+func insideARequest[TTx any](w *testEnv[TTx]) {
 	w.table()
 	err := airlock.Run(w.Context(), w.exec.Execute, func(ctx context.Context) error {
 		must(w, airlock.Enqueue(ctx, raw, []byte(`"of the request"`)))
@@ -108,7 +108,7 @@ func insideARequest[TTx any](w *world[TTx]) {
 	}
 }
 
-func judgedByRequest[TTx any](w *world[TTx]) {
+func judgedByRequest[TTx any](w *testEnv[TTx]) {
 	w.table()
 	err := airlock.Run(w.Context(), w.exec.Execute, func(ctx context.Context) error {
 		return w.inTx(ctx, w.order)
@@ -120,7 +120,7 @@ func judgedByRequest[TTx any](w *world[TTx]) {
 	}
 }
 
-func duplicatesInTx[TTx any](w *world[TTx]) {
+func duplicatesInTx[TTx any](w *testEnv[TTx]) {
 	w.send(w.intent("1", core.ID("a")))
 	tx, err := w.store.begin(w.Context())
 	must(w, err)
@@ -132,7 +132,7 @@ func duplicatesInTx[TTx any](w *world[TTx]) {
 	w.wantRows(3)
 }
 
-func badInTx[TTx any](w *world[TTx]) {
+func badInTx[TTx any](w *testEnv[TTx]) {
 	var none TTx
 	wantIs(w, riverexec.InTx(w.exec, none)(w.Context(), w.intent("1")), core.ErrInvalid)
 	wantIs(w, riverexec.InTx[TTx](nil, none)(w.Context(), w.intent("1")), core.ErrInvalid)
@@ -143,7 +143,7 @@ func badInTx[TTx any](w *world[TTx]) {
 	must(w, w.store.commit(w.Context(), tx))
 }
 
-func failedInTx[TTx any](w *world[TTx]) {
+func failedInTx[TTx any](w *testEnv[TTx]) {
 	w.table()
 	w.send(w.intent("0")) // the client is known to be configured
 	tx, err := w.store.begin(w.Context())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	riverexec "github.com/goairlock/airlock/executors/river"
+	"github.com/goairlock/airlock/worker"
 )
 
 // nativeArgs are arguments as a program without airlock has them, of raw's kind.
@@ -22,30 +23,30 @@ type nativeArgs struct {
 
 func (nativeArgs) Kind() string { return "test.raw" }
 
-type worldTest[TTx any] struct {
+type envTest[TTx any] struct {
 	name string
-	run  func(*world[TTx])
+	run  func(*testEnv[TTx])
 }
 
-func workerTests[TTx any]() []worldTest[TTx] {
-	return []worldTest[TTx]{
+func workerTests[TTx any]() []envTest[TTx] {
+	return []envTest[TTx]{
 		{"a typed native worker works our jobs", nativeWorker[TTx]},
 		{"a native insert feeds our handler with the client's limits", nativeInsert[TTx]},
-		{"our workers stand beside typed ones and never replace them", besideTyped[TTx]},
+		{"our workers work next to typed ones and never replace them", nextToTyped[TTx]},
 		{"a handler's job has ID, queue, headers and attempts", jobFrom[TTx]},
 		{"a permanent error cancels the job", permanent[TTx]},
 		{"attempts are counted and the last one discards", attempts[TTx]},
 		{"a backoff of milliseconds is kept", backoff[TTx]},
 		{"a snooze costs no attempt", snooze[TTx]},
 		{"an interruption costs no attempt, not even the last", interruption[TTx]},
-		{"a job without timeout has none whatever the client's", noTimeout[TTx]},
+		{"a job without timeout has none, also if the client has one", noTimeout[TTx]},
 		{"a timeout ends the attempt", timeout[TTx]},
 		{"nothing starts after its deadline", deadline[TTx]},
 		{"a panic or Goexit fails the attempt and nothing else", panics[TTx]},
 		{"a stuck job without timeout is rescued", rescued[TTx]},
 		{"a leader without the kind discards a stuck job", rescuedByStranger[TTx]},
 		{"a kind without worker is neither lost nor in the way", unknownTask[TTx]},
-		{"an envelope of a later release is tried again", laterEnvelope[TTx]},
+		{"an envelope of a later release is parked, also in the last attempt", laterEnvelope[TTx]},
 		{"River's own errors keep their meaning", nativeErrors[TTx]},
 		{"polling alone works jobs", pollOnly[TTx]},
 	}
@@ -61,7 +62,7 @@ func (w *nativeWorker1) Work(_ context.Context, j *river.Job[nativeArgs]) error 
 	return nil
 }
 
-func (w *world[TTx]) receive(seen chan *river.Job[nativeArgs]) *river.Job[nativeArgs] {
+func (w *testEnv[TTx]) receive(seen chan *river.Job[nativeArgs]) *river.Job[nativeArgs] {
 	w.Helper()
 	select {
 	case j := <-seen:
@@ -72,7 +73,7 @@ func (w *world[TTx]) receive(seen chan *river.Job[nativeArgs]) *river.Job[native
 	}
 }
 
-func nativeWorker[TTx any](w *world[TTx]) {
+func nativeWorker[TTx any](w *testEnv[TTx]) {
 	native := &nativeWorker1{seen: make(chan *river.Job[nativeArgs], 1)}
 	config := w.config(nil)
 	river.AddWorker(config.Workers, native)
@@ -84,9 +85,9 @@ func nativeWorker[TTx any](w *world[TTx]) {
 	w.awaitState(rivertype.JobStateCompleted)
 }
 
-func nativeInsert[TTx any](w *world[TTx]) {
+func nativeInsert[TTx any](w *testEnv[TTx]) {
 	limit := make(chan time.Duration, 1)
-	w.handle(w.noting(func(ctx context.Context, _ core.Job) error {
+	w.handle(w.noting(func(ctx context.Context, _ worker.Job) error {
 		end, _ := ctx.Deadline()
 		limit <- time.Until(end)
 		return nil
@@ -103,14 +104,12 @@ func nativeInsert[TTx any](w *world[TTx]) {
 	w.awaitState(rivertype.JobStateCompleted)
 }
 
-func besideTyped[TTx any](w *world[TTx]) {
+func nextToTyped[TTx any](w *testEnv[TTx]) {
 	native := &nativeWorker1{seen: make(chan *river.Job[nativeArgs], 1)}
 	other := core.DeclareTask[[]byte]("test.other").Codec(core.Raw)
-	config := w.config(w.registry(core.Handle(other, w.note)))
+	config := w.config(w.registry(worker.Handle(other, w.note)))
 	river.AddWorker(config.Workers, native)
-	wantIs(w, riverexec.AddWorkers(config.Workers, w.registry(core.Handle(raw, w.note))), core.ErrInvalid)
-	wantIs(w, riverexec.AddWorkers(nil, w.registry()), core.ErrInvalid)
-	wantIs(w, riverexec.AddWorkers(config.Workers, nil), core.ErrInvalid)
+	wantIs(w, riverexec.AddWorkers(config, w.registry(worker.Handle(raw, w.note)), nil), core.ErrInvalid)
 	w.work(config)
 	in, err := other.Intent([]byte(`"ours"`))
 	must(w, err)
@@ -121,7 +120,7 @@ func besideTyped[TTx any](w *world[TTx]) {
 	}
 }
 
-func jobFrom[TTx any](w *world[TTx]) {
+func jobFrom[TTx any](w *testEnv[TTx]) {
 	w.handle(w.note)
 	in := w.intent(`1`, core.Header("A", "1"), core.Header("b", ""), core.MaxAttempts(4), core.ID("mine"))
 	w.send(in)
@@ -132,9 +131,9 @@ func jobFrom[TTx any](w *world[TTx]) {
 	}
 }
 
-func permanent[TTx any](w *world[TTx]) {
-	w.handle(w.noting(func(context.Context, core.Job) error {
-		return fmt.Errorf("outer: %w", core.Permanent(errors.New("bad address")))
+func permanent[TTx any](w *testEnv[TTx]) {
+	w.handle(w.noting(func(context.Context, worker.Job) error {
+		return fmt.Errorf("outer: %w", worker.Permanent(errors.New("bad address")))
 	}))
 	w.send(w.intent("1"))
 	row := w.awaitState(rivertype.JobStateCancelled)
@@ -143,8 +142,8 @@ func permanent[TTx any](w *world[TTx]) {
 	}
 }
 
-func attempts[TTx any](w *world[TTx]) {
-	w.handle(w.noting(func(context.Context, core.Job) error { return errors.New("no luck") }))
+func attempts[TTx any](w *testEnv[TTx]) {
+	w.handle(w.noting(func(context.Context, worker.Job) error { return errors.New("no luck") }))
 	w.send(w.intent("1", core.MaxAttempts(3), core.Backoff(core.Fixed(time.Millisecond))))
 	w.awaitState(rivertype.JobStateDiscarded)
 	runs := w.await(3)
@@ -155,8 +154,8 @@ func attempts[TTx any](w *world[TTx]) {
 	}
 }
 
-func backoff[TTx any](w *world[TTx]) {
-	w.handle(w.noting(func(context.Context, core.Job) error { return errors.New("no luck") }))
+func backoff[TTx any](w *testEnv[TTx]) {
+	w.handle(w.noting(func(context.Context, worker.Job) error { return errors.New("no luck") }))
 	w.send(w.intent("1", core.MaxAttempts(3), core.Backoff(core.Exponential(150*time.Millisecond, time.Second))))
 	runs := w.await(3)
 	for i, least := range []time.Duration{150 * time.Millisecond, 300 * time.Millisecond} {
@@ -166,11 +165,11 @@ func backoff[TTx any](w *world[TTx]) {
 	}
 }
 
-func snooze[TTx any](w *world[TTx]) {
+func snooze[TTx any](w *testEnv[TTx]) {
 	left := 3
-	w.handle(w.noting(func(context.Context, core.Job) error {
+	w.handle(w.noting(func(context.Context, worker.Job) error {
 		if left--; left >= 0 {
-			return core.Snooze(10 * time.Millisecond)
+			return worker.Snooze(10 * time.Millisecond)
 		}
 		return nil
 	}))
@@ -182,8 +181,8 @@ func snooze[TTx any](w *world[TTx]) {
 	}
 }
 
-func interruption[TTx any](w *world[TTx]) {
-	client := w.handle(w.noting(func(ctx context.Context, _ core.Job) error {
+func interruption[TTx any](w *testEnv[TTx]) {
+	client := w.handle(w.noting(func(ctx context.Context, _ worker.Job) error {
 		<-ctx.Done()
 		return errors.New("the database driver's own words")
 	}))
@@ -202,9 +201,9 @@ func interruption[TTx any](w *world[TTx]) {
 	w.awaitState(rivertype.JobStateCompleted)
 }
 
-func noTimeout[TTx any](w *world[TTx]) {
+func noTimeout[TTx any](w *testEnv[TTx]) {
 	limited := make(chan bool, 1)
-	w.handle(w.noting(func(ctx context.Context, _ core.Job) error {
+	w.handle(w.noting(func(ctx context.Context, _ worker.Job) error {
 		_, ok := ctx.Deadline()
 		limited <- ok
 		return nil
@@ -216,8 +215,8 @@ func noTimeout[TTx any](w *world[TTx]) {
 	}
 }
 
-func timeout[TTx any](w *world[TTx]) {
-	w.handle(w.noting(func(ctx context.Context, _ core.Job) error {
+func timeout[TTx any](w *testEnv[TTx]) {
+	w.handle(w.noting(func(ctx context.Context, _ worker.Job) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}))
@@ -228,7 +227,7 @@ func timeout[TTx any](w *world[TTx]) {
 	}
 }
 
-func deadline[TTx any](w *world[TTx]) {
+func deadline[TTx any](w *testEnv[TTx]) {
 	end := time.Now().Add(100 * time.Millisecond)
 	w.send(w.intent("1", core.Deadline(end)))
 	<-time.After(time.Until(end))
@@ -239,8 +238,8 @@ func deadline[TTx any](w *world[TTx]) {
 	}
 }
 
-func panics[TTx any](w *world[TTx]) {
-	config := w.config(w.registry(core.Handle(raw, w.noting(func(_ context.Context, job core.Job) error {
+func panics[TTx any](w *testEnv[TTx]) {
+	config := w.config(w.registry(worker.Handle(raw, w.noting(func(_ context.Context, job worker.Job) error {
 		switch job.Headers.Get("How") {
 		case "panic":
 			panic("kaboom")
@@ -270,67 +269,39 @@ func panics[TTx any](w *world[TTx]) {
 }
 
 // stick makes the stored jobs look like those of a worker that crashed.
-func (w *world[TTx]) stick() {
-	w.Helper()
-	long := "now() - interval '3 hours'"
-	if !w.store.postgres {
-		long = "strftime('%Y-%m-%d %H:%M:%f', 'now', '-3 hours')"
-	}
-	tx, err := w.store.begin(w.Context())
+func unknownTask[TTx any](w *testEnv[TTx]) {
+	stranger, err := core.DeclareTask[int]("test.stranger").Intent(1, core.MaxAttempts(1))
 	must(w, err)
-	must(w, w.store.exec(w.Context(), tx, "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = "+long))
-	must(w, w.store.commit(w.Context(), tx))
-}
-
-func rescued[TTx any](w *world[TTx]) {
-	w.send(w.intent("1", core.Backoff(core.Fixed(time.Hour))))
-	w.stick()
-	w.handle(w.note)
-	w.awaitState(rivertype.JobStateRetryable)
-}
-
-func rescuedByStranger[TTx any](w *world[TTx]) {
-	w.send(w.intent("1"))
-	w.stick()
-	stranger := core.DeclareTask[[]byte]("test.stranger").Codec(core.Raw)
-	w.work(w.config(w.registry(core.Handle(stranger, w.note))))
-	w.awaitState(rivertype.JobStateDiscarded)
-}
-
-func unknownTask[TTx any](w *world[TTx]) {
-	stranger, err := core.DeclareTask[int]("test.stranger").Intent(1)
-	must(w, err)
-	config := w.config(w.registry(core.Handle(raw, w.note)))
+	config := w.config(w.registry(worker.Handle(raw, w.note)))
 	config.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}}
 	w.send(stranger, w.intent("1"))
 	w.work(config)
 	w.await(1)
-	row := w.wantRows(2)[0]
-	if row.State == rivertype.JobStateCompleted || row.State == rivertype.JobStateDiscarded {
-		w.Errorf("the job nobody knows is %s", row.State)
+	if row := w.wantRows(2)[0]; row.State != rivertype.JobStateAvailable || row.Attempt != 0 {
+		w.Errorf("the job nobody knows is %s after attempt %d", row.State, row.Attempt)
 	}
 }
 
-func laterEnvelope[TTx any](w *world[TTx]) {
+func laterEnvelope[TTx any](w *testEnv[TTx]) {
 	_, err := w.client.Insert(w.Context(), nativeArgs{N: 1}, &river.InsertOpts{Metadata: []byte(`{"airlock":{"v":99}}`), MaxAttempts: 1})
 	must(w, err)
 	w.handle(w.note)
-	row := w.awaitState(rivertype.JobStateDiscarded)
-	if len(w.await(0)) != 0 || !strings.Contains(row.Errors[0].Error, "version 99") {
-		w.Errorf("%d runs, errors %+v", len(w.await(0)), row.Errors)
+	row := w.awaitState(rivertype.JobStateScheduled)
+	if len(w.await(0)) != 0 || row.Attempt != 0 || len(row.Errors) != 0 || time.Until(row.ScheduledAt) < 30*time.Second {
+		w.Errorf("%d runs, attempt %d, errors %+v, again at %v", len(w.await(0)), row.Attempt, row.Errors, row.ScheduledAt)
 	}
 }
 
-func nativeErrors[TTx any](w *world[TTx]) {
-	w.handle(w.noting(func(_ context.Context, job core.Job) error {
+func nativeErrors[TTx any](w *testEnv[TTx]) {
+	w.handle(w.noting(func(_ context.Context, job worker.Job) error {
 		return fmt.Errorf("wrapped: %w", river.JobCancel(errors.New("native")))
 	}))
 	w.send(w.intent("1"))
 	w.awaitState(rivertype.JobStateCancelled)
 }
 
-func pollOnly[TTx any](w *world[TTx]) {
-	config := w.config(w.registry(core.Handle(raw, w.note)))
+func pollOnly[TTx any](w *testEnv[TTx]) {
+	config := w.config(w.registry(worker.Handle(raw, w.note)))
 	config.PollOnly = true
 	w.work(config)
 	w.send(w.intent("1"), w.intent("2"))

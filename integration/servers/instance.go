@@ -18,9 +18,9 @@ var ErrExternal = errors.New("servers: the server comes from the environment and
 // ErrStopped is returned by Kill and Restart after Stop: the data are gone.
 var ErrStopped = errors.New("servers: the server is stopped and its data are removed")
 
-// patience bounds a start, and a stop before it turns into a kill. A start takes a second or two, and on a machine whose CPUs
-// are all taken ten times that.
-const patience = 2 * time.Minute
+// patience bounds a start, and a stop before it turns into a kill. A start takes a second or two, that of RabbitMQ ten seconds of
+// CPU, and on a machine whose CPUs are all taken ten to twenty times that.
+const patience = 5 * time.Minute
 
 // An engine runs one server. Its methods are never called concurrently.
 type engine interface {
@@ -56,7 +56,7 @@ func (i *instance) Kill() error {
 
 // Restart starts the server again at the same address with the same data, and returns when it serves clients; a server that
 // is running is stopped in good order first. Errors: [ErrExternal], [ErrStopped], and one with the server's last output when it
-// is not ready within two minutes.
+// is not ready within five minutes.
 func (i *instance) Restart() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -72,8 +72,34 @@ func (i *instance) Restart() error {
 	return i.start()
 }
 
+// A pauser is an engine whose server can be stopped in the middle of its work.
+type pauser interface {
+	pause() error
+	resume() error
+}
+
+// Pause stops the server as SIGSTOP does: connections stay open and nothing answers. Errors: [ErrExternal], [ErrStopped], and
+// [errors.ErrUnsupported] for a server in the test's process and on systems other than Linux.
+func (i *instance) Pause() error { return i.pausing("pause", pauser.pause) }
+
+// Resume ends a Pause.
+func (i *instance) Resume() error { return i.pausing("resume", pauser.resume) }
+
+func (i *instance) pausing(what string, do func(pauser) error) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.usable(); err != nil || !i.running {
+		return err
+	}
+	p, ok := i.engine.(pauser)
+	if !ok {
+		return i.wrap(what, errors.ErrUnsupported)
+	}
+	return i.wrap(what, do(p))
+}
+
 // Stop stops the server in good order, waits until it is gone, removes its data and gives its port back. Further calls do
-// nothing. Errors: [ErrExternal], and one when the server had to be killed after two minutes or its data cannot be removed.
+// nothing. Errors: [ErrExternal], and one when the server had to be killed after five minutes or its data cannot be removed.
 func (i *instance) Stop() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -132,7 +158,7 @@ func (i *instance) wrap(what string, err error) error {
 // prepare makes the folder and reserves the ports of an instance that Cleanup will stop. Its engine is still to be set.
 func prepare(tb testing.TB, name string, ports int) *instance {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "airlock-"+name+"-")
+	dir, err := os.MkdirTemp(inMemory(), "airlock-"+name+"-")
 	if err != nil {
 		tb.Fatalf("servers: %v", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/goairlock/airlock/integration/servers"
 )
 
-// fatalT stands in for a test that is to fail.
+// fatalT is a test that is expected to fail.
 type fatalT struct {
 	testing.TB
 	message string

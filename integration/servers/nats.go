@@ -25,12 +25,15 @@ type NATSOptions struct {
 	// over within a second or two. After kill -9 the others wait for the election timeout of 4 to 9 seconds (nats-server v2.15.2,
 	// server/raft.go, minElectionTimeoutDefault and maxElectionTimeoutDefault).
 	OwnProcess bool
+	// Version is a release of nats-server, such as v2.10.29, that is to run in place of the one in go.mod. The go command builds
+	// it on first use. It implies OwnProcess, and is not for clusters.
+	Version string
 	// Private ignores AIRLOCK_NATS_URL, for tests that kill the server or need an empty one.
 	Private bool
 }
 
-// A NATSServer is a running nats-server with JetStream. It never tells clients about other addresses than the one they came
-// to, so that a proxy in front of it is not gone round.
+// A NATSServer is a running nats-server with JetStream. It never announces other addresses to its
+// clients, so that they cannot bypass a proxy in front of it.
 type NATSServer struct {
 	*instance
 	addr, url, serverName string
@@ -43,7 +46,7 @@ type NATSNodes []*NATSServer
 // with JetStream).
 func NATS(tb testing.TB, opts NATSOptions) *NATSServer {
 	tb.Helper()
-	if external := os.Getenv("AIRLOCK_NATS_URL"); external != "" && !opts.Private && !opts.OwnProcess {
+	if external := os.Getenv("AIRLOCK_NATS_URL"); external != "" && !opts.Private && !opts.OwnProcess && opts.Version == "" {
 		parsed, err := url.Parse(external)
 		if err != nil || parsed.Host == "" {
 			tb.Fatalf("servers: AIRLOCK_NATS_URL is not a nats:// URL: %v", err)
@@ -133,7 +136,7 @@ func (spec natsSpec) options() *server.Options {
 	return opts
 }
 
-// keepFolder puts a file beside the streams. When the last stream is deleted, nats-server removes the folder of all streams a
+// keepFolder puts a file next to the streams. When the last stream is deleted, nats-server removes the folder of all streams a
 // moment later, in passing, and a stream created just then fails with code 10049 (nats-server v2.15.2, server/stream.go,
 // stream.stop); a folder that is not empty stays. The file must not begin with a dot, which marks a stream half
 // deleted.
@@ -153,7 +156,9 @@ func startNATS(tb testing.TB, opts NATSOptions, i *instance, spec natsSpec) *NAT
 	addr := i.ports[0].Addr()
 	location := "nats://" + addr
 	ready := func(ctx context.Context) error { return pingNATS(ctx, location, spec.Cluster != "") }
-	if opts.OwnProcess {
+	if opts.Version != "" {
+		i.run(tb, natsVersionProcess(natsProgram(tb, opts.Version), spec, ready))
+	} else if opts.OwnProcess {
 		process, err := natsProcess(spec, ready)
 		if err != nil {
 			tb.Fatalf("servers: %v", err)

@@ -17,6 +17,7 @@ import (
 
 // A process is the engine of a server that is a program of its own.
 type process struct {
+	prepare func(context.Context) error // called before each start; may be nil
 	command func() *exec.Cmd            // a fresh one for each start
 	ready   func(context.Context) error // one look
 	quit    os.Signal                   // asks for an end in good order
@@ -28,9 +29,14 @@ type process struct {
 
 func (p *process) output() string { return p.said.String() }
 
-// start gives the process a goroutine that holds on to its thread until the process is gone: the kernel takes the end of
-// the parent's thread, not that of the parent, for the parent's death (prctl(2), PR_SET_PDEATHSIG).
+// start gives the process a goroutine that keeps its thread until the process is gone. For the kernel the parent is dead when
+// its thread ends, not its process (prctl(2), PR_SET_PDEATHSIG).
 func (p *process) start(ctx context.Context) error {
+	if p.prepare != nil {
+		if err := p.prepare(ctx); err != nil {
+			return err
+		}
+	}
 	cmd := p.command()
 	// Output goes through a pipe that every descendant holds, so Wait returns when the last one is gone.
 	cmd.Stdout, cmd.Stderr = &p.said, &p.said
@@ -44,7 +50,7 @@ func (p *process) start(ctx context.Context) error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is told by its output
+			_ = cmd.Wait() // its output says how it ended
 		}
 	}()
 	if err := <-started; err != nil {
@@ -108,7 +114,7 @@ func program(tb testing.TB, name string, folders ...string) string {
 		}
 	}
 	tb.Fatalf("servers: %s is missing. Type:\n"+
-		"    apt-get install -y redis-server postgresql\n"+
+		"    apt-get install -y redis-server postgresql mariadb-server pgbouncer\n"+
 		"Without it, 'make test-embedded' runs the tests that need Go alone.", name)
 	return ""
 }

@@ -1,13 +1,27 @@
 package servers
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
+
+// inMemory returns a file system in memory, if there is one with 8 GiB to spare and TMPDIR names no other place. Servers that write
+// through to a disk wait for it most of the time if many of them run, and a kill of a process loses nothing in memory either.
+func inMemory() string {
+	const shm, least = "/dev/shm", 8 << 30
+	var fs syscall.Statfs_t
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < least || syscall.Access(shm, 2) != nil {
+		return ""
+	}
+	return shm
+}
 
 // dieWithParent has the kernel kill cmd when the test's process ends in whatever way.
 func dieWithParent(cmd *exec.Cmd) {
@@ -60,3 +74,28 @@ func (a *account) as(cmd *exec.Cmd) *exec.Cmd {
 	}
 	return cmd
 }
+
+// signalAll sends sig to the process and to its children, such as PostgreSQL's.
+func signalAll(pid int, sig syscall.Signal) error {
+	err := syscall.Kill(pid, sig)
+	lists, globErr := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err = errors.Join(err, globErr); err != nil {
+		return err
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, child := range strings.Fields(string(children)) {
+			if id, err := strconv.Atoi(child); err == nil {
+				_ = syscall.Kill(id, sig) // it may have ended
+			}
+		}
+	}
+	return nil
+}
+
+func (p *process) pause() error { return signalAll(p.cmd.Process.Pid, syscall.SIGSTOP) }
+
+func (p *process) resume() error { return signalAll(p.cmd.Process.Pid, syscall.SIGCONT) }

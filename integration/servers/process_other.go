@@ -2,7 +2,13 @@
 
 package servers
 
-import "os/exec"
+import (
+	"errors"
+	"os/exec"
+)
+
+// inMemory knows no such file system here.
+func inMemory() string { return "" }
 
 // dieWithParent is known to Linux alone.
 func dieWithParent(*exec.Cmd) {}
@@ -16,3 +22,8 @@ func unprivileged() (*account, error) { return nil, nil }
 func (a *account) own(string) error { return nil }
 
 func (a *account) as(cmd *exec.Cmd) *exec.Cmd { return cmd }
+
+// pause and resume need signals that not every system has.
+func (p *process) pause() error { return errors.ErrUnsupported }
+
+func (p *process) resume() error { return errors.ErrUnsupported }

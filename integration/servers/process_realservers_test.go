@@ -15,4 +15,5 @@ func init() {
 	mortals["postgres"] = func(t *testing.T) string {
 		return servers.Postgres(t, servers.PostgresOptions{Private: true}).Addr()
 	}
+	mortals["rabbitmq"] = func(t *testing.T) string { return servers.RabbitMQ(t, servers.RabbitMQOptions{}).Addr() }
 }

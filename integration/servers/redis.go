@@ -13,7 +13,8 @@ import (
 // RedisOptions tune [Redis]. The zero value is a server that keeps its data in memory only.
 type RedisOptions struct {
 	// Durable writes every command to the append-only file and syncs it before the reply (appendonly yes, appendfsync always):
-	// what was acknowledged survives Kill. It implies Private.
+	// what was acknowledged survives Kill. Before each start the file is repaired with redis-check-aof, since Redis itself
+	// would execute the half of a script that was cut off by a kill. It implies Private.
 	Durable bool
 	// Persistent writes every command to the append-only file and syncs it each second (appendfsync everysec): what was
 	// acknowledged survives Restart, but not every Kill. It implies Private.
@@ -71,11 +72,16 @@ func startRedis(tb testing.TB, sync string, ports int, more func(ports []int) []
 	}
 	args = append(args, more(numbers)...)
 	addr := i.ports[0].Addr()
-	i.run(tb, &process{
+	engine := &process{
 		command: func() *exec.Cmd { return exec.Command(path, args...) },
 		ready:   func(ctx context.Context) error { return pingRedis(ctx, addr) },
 		quit:    terminate,
-	})
+	}
+	if sync != "" {
+		checker := program(tb, "redis-check-aof")
+		engine.prepare = func(ctx context.Context) error { return repairAppendOnlyFile(ctx, checker, i.dir) }
+	}
+	i.run(tb, engine)
 	return &RedisServer{instance: i, addr: addr, url: "redis://" + addr + "/0"}
 }
 

@@ -16,8 +16,8 @@ import (
 type RedisClusterOptions struct {
 	// Durable is that of [RedisOptions], for every node.
 	Durable bool
-	// Announce is asked once for each node, with the node's own address, for the address that the nodes tell to clients. Without
-	// it, clients learn the nodes' own addresses and go round any proxy. The host must be 127.0.0.1.
+	// Announce is called once for each node with the node's own address. It returns the address that the nodes announce to
+	// clients. Without it, clients learn the nodes' own addresses and bypass any proxy. The host must be 127.0.0.1.
 	Announce func(addr string) string
 }
 

@@ -4,7 +4,10 @@ package servers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -41,6 +44,35 @@ func TestRedisDurableKeepsWhatItAcknowledged(t *testing.T) {
 	must(t, server.Restart())
 	if got, err := client.Get(t.Context(), "n").Int(); err != nil || got != 100 {
 		t.Errorf("after kill and restart: %d, %v, want 100", got, err)
+	}
+}
+
+// A kill in the middle of a script leaves a MULTI without its EXEC in the append-only file. Redis 7 cuts off the last
+// command alone, and the restart after that executes the others.
+func TestRedisDoesNotExecuteHalfATransaction(t *testing.T) {
+	dir := inOwnFolder(t)
+	server := servers.Redis(t, servers.RedisOptions{Durable: true})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer client.Close()
+	must(t, client.Set(t.Context(), "before", "1", 0).Err())
+	must(t, server.Kill())
+	files, err := filepath.Glob(filepath.Join(dir, "*", "appendonlydir", "*.incr.aof"))
+	must(t, err)
+	if len(files) != 1 {
+		t.Fatalf("%d append-only files: %v", len(files), files)
+	}
+	file, err := os.OpenFile(files[0], os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = file.WriteString("*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1\r\n1\r\n*3\r\n$3\r\nSET\r\n$4\r\nre")
+	must(t, errors.Join(err, file.Close()))
+	must(t, server.Restart())
+	must(t, client.Eval(t.Context(), `redis.call("SET", KEYS[1], 1) return redis.call("SET", KEYS[2], 1)`, []string{"after", "it"}).Err())
+	must(t, server.Kill())
+	must(t, server.Restart())
+	for key, want := range map[string]int64{"before": 1, "half": 0, "after": 1, "it": 1} {
+		if n, err := client.Exists(t.Context(), key).Result(); err != nil || n != want {
+			t.Errorf("key %s: %d, %v, want %d", key, n, err, want)
+		}
 	}
 }
 

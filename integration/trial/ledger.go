@@ -9,6 +9,7 @@ import (
 	"github.com/goairlock/airlock/compose"
 	"github.com/goairlock/airlock/conformance/faultproxy"
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 const (
@@ -34,10 +35,10 @@ func NewLedger() *Ledger {
 }
 
 // Registry has the handler of the ledger's jobs.
-func (l *Ledger) Registry(t *Trial) *core.Registry {
+func (l *Ledger) Registry(t *Trial) *worker.Registry {
 	t.Helper()
-	reg, err := core.NewRegistry(core.Handle(flushed, func(ctx context.Context, _ int) error {
-		job, _ := core.JobFrom(ctx)
+	reg, err := worker.NewRegistry(worker.Handle(flushed, func(ctx context.Context, _ int) error {
+		job, _ := worker.JobFrom(ctx)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.runs[job.ID]++
@@ -61,7 +62,7 @@ type Killable interface {
 }
 
 // Flush dispatches under WithRetry, and three times kills the server in the middle of what is still to be sent. The proxy,
-// through which the executor sends, tells how far it has come.
+// through which the executor sends, knows how far it has come.
 func (l *Ledger) Flush(t *Trial, server Killable, proxy *faultproxy.Proxy) {
 	t.Helper()
 	killed := make(chan error, 1)

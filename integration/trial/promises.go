@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 // ErrDeclined is what handlers fail with.
@@ -39,7 +40,7 @@ func BackoffIsNeverEarly(t *Trial) {
 	policy := core.Exponential(700*time.Millisecond, time.Minute)
 	var ended time.Time
 	t.Serve(func(ctx context.Context, _ string) error {
-		job, _ := core.JobFrom(ctx)
+		job, _ := worker.JobFrom(ctx)
 		if job.Attempt > 1 {
 			if gap := time.Since(ended); gap < policy.Wait(job.Attempt-1) {
 				t.Errorf("attempt %d after %v", job.Attempt, gap)
@@ -112,7 +113,7 @@ func DeadlinesAreKept(t *Trial, slots int) {
 // PanicsAreFailures tests the ways in which a handler can end badly.
 func PanicsAreFailures(t *Trial) {
 	t.Serve(func(ctx context.Context, arg string) error {
-		if job, _ := core.JobFrom(ctx); job.Attempt == 1 {
+		if job, _ := worker.JobFrom(ctx); job.Attempt == 1 {
 			switch arg {
 			case "panic":
 				panic("kaboom")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goairlock/airlock/core"
+	"github.com/goairlock/airlock/worker"
 )
 
 // Patience bounds every wait for something that must happen; a green run never uses it up.
@@ -41,7 +42,7 @@ type Trial struct {
 
 // A Run is one call of a handler.
 type Run struct {
-	Job   core.Job
+	Job   worker.Job
 	Arg   string
 	Began time.Time
 	Limit time.Time // the context's deadline
@@ -106,7 +107,7 @@ func (t *Trial) Want(states string, intents ...core.Intent) {
 
 // Note writes a run down.
 func (t *Trial) Note(ctx context.Context, arg string) Run {
-	job, _ := core.JobFrom(ctx)
+	job, _ := worker.JobFrom(ctx)
 	limit, _ := ctx.Deadline()
 	r := Run{Job: job, Arg: arg, Began: time.Now(), Limit: limit}
 	t.mu.Lock()
@@ -159,9 +160,9 @@ func (t *Trial) Eventually(what string, cond func() bool) {
 }
 
 // Registry has a handler for Task that notes each run.
-func (t *Trial) Registry(fn func(ctx context.Context, arg string) error) *core.Registry {
+func (t *Trial) Registry(fn func(ctx context.Context, arg string) error) *worker.Registry {
 	t.Helper()
-	reg, err := core.NewRegistry(core.Handle(Task, func(ctx context.Context, arg string) error {
+	reg, err := worker.NewRegistry(worker.Handle(Task, func(ctx context.Context, arg string) error {
 		t.Note(ctx, arg)
 		return fn(ctx, arg)
 	}))

@@ -13,12 +13,13 @@ import (
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
 // inBubbles lists what takes long where time is real.
 var inBubbles = []struct {
 	behaviour string
-	check     func(*world)
+	check     func(*testEnv)
 }{
 	{"a job that nobody has got is put back meanwhile", strandedJobsArePutBackMeanwhile},
 	{"a job of a pool that died unknown is put back", jobsOfUnknownPoolsArePutBack},
@@ -42,8 +43,8 @@ func TestInABubble(t *testing.T) {
 				w := setup(t, rdb, "bubble", workexec.Options{})
 				w.Ctx = t.Context() // the days of a bubble are short
 				c.check(w)
-				for _, worker := range w.workers {
-					w.Must(worker.Stop(context.Background()))
+				for _, r := range w.running {
+					w.Must(r.stop())
 				}
 				w.Must(rdb.Close())
 				m.Close()
@@ -52,8 +53,8 @@ func TestInABubble(t *testing.T) {
 	}
 }
 
-// strandedJobsArePutBackMeanwhile waits for the minute that a job must have been idle.
-func strandedJobsArePutBackMeanwhile(w *world) {
+// strandedJobsArePutBackMeanwhile is about a fetch whose answer never came.
+func strandedJobsArePutBackMeanwhile(w *testEnv) {
 	open := make(chan struct{})
 	defer close(open)
 	w.serve(func(_ context.Context, arg string) error {
@@ -64,10 +65,9 @@ func strandedJobsArePutBackMeanwhile(w *world) {
 	})
 	w.Want("accepted", w.Intent("long", core.ID("long")))
 	w.Await(1)
-	time.Sleep(time.Second) // the pool's first sign of life may come after its first job
 	ids, err := redis.Strings(w.do("SMEMBERS", "worker_pools"), nil)
 	w.Must(err)
-	w.do("LPUSH", "jobs:test.work:"+ids[0]+":inprogress", `{"name":"test.work","id":"x","t":1,"args":{"airlock_payload":"\"a\""}}`)
+	w.do("LPUSH", "jobs:test.work:"+ids[0]+"-airlock:inprogress", `{"name":"test.work","id":"x","t":1,"args":{"airlock_payload":"\"a\""}}`)
 	if r := w.Await(2)[1]; r.Job.ID != "x" {
 		w.Errorf("%+v", r)
 	}
@@ -77,9 +77,9 @@ func strandedJobsArePutBackMeanwhile(w *world) {
 	}
 }
 
-// jobsOfUnknownPoolsArePutBack has a pool that was killed between its first fetch and its first sign of life, and one whose
-// sign of life is only late.
-func jobsOfUnknownPoolsArePutBack(w *world) {
+// jobsOfUnknownPoolsArePutBack has a pool that was killed between its first fetch and its first heartbeat, and one whose
+// heartbeat is only late.
+func jobsOfUnknownPoolsArePutBack(w *testEnv) {
 	w.serve(trial.Succeed)
 	for _, id := range []string{"killed", "late"} {
 		w.do("LPUSH", "jobs:test.work:"+id+":inprogress", `{"name":"test.work","id":"of-`+id+`","t":1,"args":{"airlock_payload":"\"a\""}}`)
@@ -92,8 +92,10 @@ func jobsOfUnknownPoolsArePutBack(w *world) {
 		w.Errorf("%d jobs ran, of pools that may yet be alive", n)
 	}
 	w.do("SADD", "worker_pools", "late")
-	w.do("HSET", "worker_pools:late", "heartbeat_at", time.Now().Unix())
-	time.Sleep(2 * time.Minute)
+	for range 24 {
+		w.do("HSET", "worker_pools:late", "heartbeat_at", time.Now().Unix())
+		time.Sleep(5 * time.Second)
+	}
 	if runs := w.Await(0); len(runs) != 1 || runs[0].Job.ID != "of-killed" {
 		w.Errorf("%+v, want one run of the job of the pool that was killed", runs)
 	}
@@ -105,18 +107,18 @@ func jobsOfUnknownPoolsArePutBack(w *world) {
 	}
 	counts, err := redis.IntMap(w.do("HGETALL", "jobs:test.work:lock_info"), nil)
 	w.Must(err)
-	if _, stays := counts["stopped"]; stays || counts["late"] != 1 {
+	if _, kept := counts["stopped"]; kept || counts["late"] != 1 {
 		w.Errorf("the pools' counts are %v", counts)
 	}
 }
 
-func longWaits(w *world) {
+func longWaits(w *testEnv) {
 	w.serve(func(ctx context.Context, _ string) error {
-		switch job, _ := core.JobFrom(ctx); {
+		switch job, _ := worker.JobFrom(ctx); {
 		case job.Attempt == 1:
 			return trial.ErrDeclined
 		case len(w.Await(1)) == 2:
-			return core.Snooze(20 * time.Minute)
+			return worker.Snooze(20 * time.Minute)
 		}
 		return nil
 	})
@@ -126,7 +128,7 @@ func longWaits(w *world) {
 	at := in.Options.At
 	for i, wait := range []time.Duration{0, 10 * time.Minute, 20 * time.Minute} {
 		at = at.Add(wait)
-		if late := runs[i].Began.Sub(at); late < 0 || late > 20*time.Second { // the library looks every 5 seconds, and rounds up
+		if late := runs[i].Began.Sub(at); late < 0 || late > 5*time.Second { // a worker looks every second, and rounds up
 			w.Errorf("run %d is %v late", i+1, late)
 		}
 		at = runs[i].Began
@@ -134,9 +136,9 @@ func longWaits(w *world) {
 	w.awaitPlace("x", "gone")
 }
 
-func librarysSchedule(w *world) {
+func librarysSchedule(w *testEnv) {
 	w.serve(func(context.Context, string) error { return trial.ErrDeclined })
-	w.Want("accepted", w.Intent("", core.ID("x")))
+	w.Want("accepted", w.Intent("", core.ID("x"), core.MaxAttempts(4)))
 	runs := w.Await(4)
 	for n := int64(1); n < 4; n++ {
 		least := time.Duration(n*n*n*n+15) * time.Second
@@ -147,7 +149,7 @@ func librarysSchedule(w *world) {
 	w.awaitPlace("x", "dead")
 }
 
-func locksLiveLong(w *world) {
+func locksLiveLong(w *testEnv) {
 	const day = 24 * time.Hour
 	key := core.Unique("k")
 	w.Want("accepted", w.Intent("", core.ID("x"), key, core.Delay(30*day)))
@@ -157,7 +159,7 @@ func locksLiveLong(w *world) {
 	w.Want("accepted", w.Intent("", key))
 }
 
-func deadLongAgo(w *world) {
+func deadLongAgo(w *testEnv) {
 	w.serve(trial.Succeed)
 	time.Sleep(time.Minute)
 	// Another pool's clock is an hour behind, so that this one is not among the last.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/fnv"
-	"net"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,48 +19,120 @@ import (
 
 	"github.com/goairlock/airlock/conformance"
 	workexec "github.com/goairlock/airlock/executors/work"
-	"github.com/goairlock/airlock/integration/servers"
 	"github.com/goairlock/airlock/integration/trial"
 )
 
 // Not parallel: the suite looks for goroutines that are left behind.
 func TestConformance(t *testing.T) {
-	conformance.Run(t, harness("work-miniredis", severalRedis(t), workexec.Options{}))
+	servers := newShards(t)
+	h := harness("work-miniredis", func(namespace string) string { return servers.of(namespace).Addr() }, workexec.Options{})
+	open := h.New
+	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
+		if s.IDWindow > 0 {
+			servers.exact.Store(s.Namespace, true)
+		}
+		t.Cleanup(func() { tidy(servers.of(s.Namespace), s.Namespace) })
+		return open(t, s)
+	}
+	conformance.Run(t, h)
 }
 
-// severalRedis shares the namespaces out among several servers. One embedded Redis may be busy with a check's large jobs for
-// seconds: then the sign of life of another check's pool is late, the library takes the pool for dead, and runs its jobs twice.
-func severalRedis(t *testing.T) func(namespace string) (addr string) {
-	var addrs [16]string
-	for i := range addrs {
-		addrs[i] = miniredis.RunT(t).Addr()
+// shards shares the namespaces out among several servers. One embedded Redis may be busy with a check's large jobs for
+// seconds: then the heartbeat of another check's pool is late, the library takes the pool for dead, and runs its jobs twice.
+type shards struct {
+	several [16]*miniredis.Miniredis
+	clock   *miniredis.Miniredis // its keys expire to the millisecond, and each of its commands sorts all keys
+	exact   sync.Map             // the namespaces that need that
+}
+
+func newShards(t *testing.T) *shards {
+	s := &shards{clock: runConnected(t)}
+	s.clock.ClockTTL(true)
+	for i := range s.several {
+		s.several[i] = runConnected(t)
 	}
-	return func(namespace string) string {
-		h := fnv.New32a()
-		h.Write([]byte(namespace))
-		return addrs[h.Sum32()%uint32(len(addrs))]
+	expireKeys(t, s.several[:])
+	return s
+}
+
+// runConnected runs a server and connects to it. Each connection is a goroutine of its server: not one that a check leaves
+// behind.
+func runConnected(t *testing.T) *miniredis.Miniredis {
+	m := miniredis.RunT(t)
+	conn := sharedPool(m.Addr()).Get()
+	_, err := conn.Do("PING")
+	if err := errors.Join(err, conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (s *shards) of(namespace string) *miniredis.Miniredis {
+	if _, exact := s.exact.Load(namespace); exact {
+		return s.clock
+	}
+	h := fnv.New32a()
+	h.Write([]byte(namespace))
+	return s.several[h.Sum32()%uint32(len(s.several))]
+}
+
+// expireKeys lets keys expire on embedded servers, some milliseconds early or late. The servers' own clock, ClockTTL, took two
+// thirds of the time of a run of the suite.
+func expireKeys(t *testing.T, several []*miniredis.Miniredis) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		last := time.Now()
+		for {
+			select {
+			case <-stop:
+				return
+			case now := <-tick.C:
+				for _, m := range several {
+					m.FastForward(now.Sub(last))
+				}
+				last = now
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		tick.Stop()
+		close(stop)
+		<-stopped
+	})
+}
+
+// tidy removes what a check has left, so that keys which expire are looked for among few.
+func tidy(m *miniredis.Miniredis, namespace string) {
+	for _, key := range m.Keys() {
+		if strings.HasPrefix(key, namespace+":") {
+			m.Del(key)
+		}
 	}
 }
 
 func oneRedis(addr string) func(string) string { return func(string) string { return addr } }
 
-// harness tests the executor with pools of the library's, on the Redis of each namespace.
+// harness tests the executor and its worker on the Redis of each namespace.
 func harness(name string, addr func(namespace string) string, opts workexec.Options) conformance.Harness {
 	h := conformance.Harness{
-		// Idle workers look for jobs every 5 seconds. Scale bounds only what a green run does not use up, but for Settle.
+		// Scale bounds only what a green run does not use up, except for Settle.
 		Scale: 10, Settle: 300 * time.Millisecond,
 		Subject: conformance.Subject{
 			Name: name, Module: "github.com/goairlock/airlock/executors/work", Backend: "redis",
 			Settings: map[string]string{"library": "gocraft/work v0.5.1"},
 		},
 		RetryWithin:    90 * time.Second, // the library's own schedule: 16 s to 76 s before the first retry
-		RecoversWithin: 20 * time.Second, // a pool looks for dead ones 10 s after its start
-		Lease:          10 * time.Second, // for so long a pool may give no sign of life
+		RecoversWithin: 20 * time.Second, // a worker takes others for dead once it has lived for 10 s
+		Lease:          10 * time.Second, // for so long a worker may send no heartbeat
+		ParksFor:       2 * time.Second,
+		Inspects:       true,
 		RewritesJSON:   opts.PlainArgs,
 		RefusesJSON:    opts.PlainArgs,
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
 			at := addr(s.Namespace)
-			return system(t, servers.Lines{ExecutorAddr: at, WorkerAddr: at}, at, s, opts)
+			return system(t, &conformance.Lines{ExecutorAddr: at, WorkerAddr: at}, at, s, opts)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -114,119 +188,96 @@ func (c *cleanups) run() {
 	}
 }
 
-func system(t conformance.T, lines servers.Lines, addr string, s conformance.Setup, opts workexec.Options) conformance.System {
+// laterJobs counts the jobs with an envelope of a later version, which need IDs.
+var laterJobs atomic.Int64
+
+func system(t conformance.T, lines *conformance.Lines, addr string, s conformance.Setup, opts workexec.Options) conformance.System {
 	wire := &wire{}
-	rdb, direct := plain(t, lines.ExecutorAddr), plain(t, addr)
-	workers := workers{rdb: wire.pool(t, lines.WorkerAddr)}
-	opts.Namespace = s.Namespace
+	direct := sharedPool(addr)
+	rdb := direct
+	if lines.ExecutorAddr != addr {
+		rdb = plain(t, lines.ExecutorAddr)
+	}
+	opts.Namespace, opts.IDWindow = s.Namespace, s.IDWindow
+	opts.QueueNames = nativeNames(s)
 	exec, err := workexec.New(rdb, &opts)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
+	view, err := workexec.NewInspector(direct, &workexec.InspectorOptions{Namespace: s.Namespace})
+	if err != nil {
+		t.Fatalf("NewInspector: %v", err)
+	}
+	queues := s.QueueNames("default")
+	if len(queues) == 0 {
+		queues = []string{"default"}
+	}
 	slots := s.Slots
 	if slots == 0 {
-		slots = 3 // each polls Redis, and so do those of every other check
+		slots = 10
 	}
-	queues := s.Queues
-	if len(queues) == 0 {
-		queues = []string{""}
+	workers := wire.pool(t, lines.WorkerAddr)
+	w, err := workexec.NewWorker(workers, s.Registry, &workexec.WorkerOptions{
+		Namespace: s.Namespace, QueueNames: opts.QueueNames, Queues: queues, Concurrency: slots, Lanes: opts.Lanes, Logger: s.Logger, DrainTimeout: 8 * time.Second, ParkFor: time.Second,
+	})
+	if err != nil {
+		t.Fatalf("NewWorker: %v", err)
 	}
-	for _, queue := range queues {
-		pool := work.NewWorkerPool(struct{}{}, uint(slots), workexec.Namespace(s.Namespace, queue), workers.rdb)
-		worker, err := workexec.Register(pool, s.Registry, &workexec.WorkerOptions{Lanes: opts.Lanes, Logger: quiet})
-		if err != nil {
-			t.Fatalf("Register: %v", err)
-		}
-		workers.all = append(workers.all, worker)
-	}
-	t.Cleanup(func() { _ = workers.stop(context.Background()) })
 	sys := conformance.System{
-		Exec: exec.Execute, Caps: exec.Capabilities(), Stop: workers.stop,
+		Exec: exec.Execute, Caps: exec.Capabilities(), Slots: slots, Inspector: view,
 		Stored: func(context.Context) ([]conformance.Record, error) { return records(direct, s.Namespace, queues) },
 		Corrupt: func(_ context.Context, task string) error {
 			return put(direct, s.Namespace, task, `{"name":"`+task+`","id":"corrupt","t":1,"args":{"airlock":"{"}}`)
 		},
-	}
-	if len(workers.all) == 1 {
-		sys.Slots = slots
-		sys.Kill = func() error {
+		Later: func(_ context.Context, task string) error {
+			id := fmt.Sprintf("later-%d", laterJobs.Add(1))
+			return put(direct, s.Namespace, task, `{"name":"`+task+`","id":"`+id+`","t":1,"args":{"airlock":"{\"v\":99,\"max_attempts\":1}"}}`)
+		},
+		NativeNames: true,
+		Freeze: func() (func() error, error) {
+			wire.freeze(true)
+			return func() error { wire.freeze(false); return nil }, forget(direct, s.Namespace)
+		},
+		Kill: func() error {
 			wire.cut()
 			return forget(direct, s.Namespace)
-		}
+		},
 	}
-	if s.Paused {
-		sys.Start = func(context.Context) error { workers.start(); return nil }
-	} else {
-		workers.start()
-	}
+	// The connections are closed after the run: they are goroutines of an embedded server.
+	conformance.RunWorker(t, s, &sys, func(ctx context.Context) error { return errors.Join(w.Run(ctx), workers.Close()) })
 	return sys
 }
 
-// workers are those of several queues.
-type workers struct {
-	rdb *redis.Pool
-	all []*workexec.Worker
-}
-
-func (w *workers) start() {
-	for _, worker := range w.all {
-		worker.Start()
-	}
-}
-
-func (w *workers) stop(ctx context.Context) error {
-	ends := make(chan error)
-	for _, worker := range w.all {
-		go func() { ends <- worker.Stop(ctx) }()
-	}
-	var errs []error
-	for range w.all {
-		errs = append(errs, <-ends)
-	}
-	return errors.Join(errs...)
-}
-
-// A wire is a worker's way to Redis. Once it is cut the worker is dead, as far as anybody can see.
-type wire struct {
-	mu    sync.Mutex
-	ended bool       // guarded by mu
-	conns []net.Conn // guarded by mu
-}
-
-func (w *wire) pool(t trial.Cleaner, addr string) *redis.Pool {
-	dial := redis.DialContextFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
+// nativeNames are namespaces of their own. No other name of a queue is one of them, so each queue of a check with native names
+// has one.
+func nativeNames(s conformance.Setup) map[string]string {
+	names := s.NativeNames
+	if names == nil && slices.Contains(s.Queues, "tasks") {
+		names = map[string]string{}
+		for _, queue := range s.Queues {
+			names[queue] = queue
 		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.ended {
-			return nil, errors.Join(errCut, conn.Close())
-		}
-		w.conns = append(w.conns, conn)
-		return conn, nil
-	})
-	rdb := &redis.Pool{MaxIdle: 20, DialContext: func(ctx context.Context) (redis.Conn, error) {
-		// The library gives no context: this is what ends its waiting for a lost reply.
-		return redis.DialContext(ctx, "tcp", addr, dial, redis.DialReadTimeout(10*time.Second), redis.DialWriteTimeout(10*time.Second))
-	}}
-	t.Cleanup(func() { _ = rdb.Close() })
-	return rdb
-}
-
-var errCut = errors.New("the worker is dead")
-
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	for _, conn := range w.conns {
-		_ = conn.Close()
 	}
+	own := map[string]string{}
+	for queue, native := range names {
+		own[queue] = s.Namespace + "-" + native
+	}
+	return own
 }
 
-// forget makes the last signs of life of a namespace's pools old ones.
+// pools are those of systems whose way to Redis nobody breaks. They stay as long as the tests.
+var pools sync.Map // address to *redis.Pool
+
+func sharedPool(addr string) *redis.Pool {
+	var ends cleanups // of a pool that was not needed
+	rdb, loaded := pools.LoadOrStore(addr, plain(&ends, addr))
+	if loaded {
+		ends.run()
+	}
+	return rdb.(*redis.Pool)
+}
+
+// forget makes the last heartbeats of a namespace's pools old ones.
 func forget(rdb *redis.Pool, namespace string) error {
 	conn := rdb.Get()
 	defer conn.Close()
@@ -236,25 +287,6 @@ func forget(rdb *redis.Pool, namespace string) error {
 		err = errors.Join(err, set)
 	}
 	return err
-}
-
-// records are what lies in Redis.
-func records(rdb *redis.Pool, namespace string, queues []string) ([]conformance.Record, error) {
-	states := map[string]conformance.RecordState{
-		"waiting": conformance.Waiting, "scheduled": conformance.Waiting, "retry": conformance.Waiting,
-		"running": conformance.Running, "dead": conformance.Buried,
-	}
-	var all []conformance.Record
-	for _, queue := range slices.Compact(slices.Sorted(slices.Values(append([]string{""}, queues...)))) {
-		jobs, err := jobsIn(rdb, workexec.Namespace(namespace, queue))
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range jobs {
-			all = append(all, conformance.Record{ID: s.ID, Task: s.Name, State: states[s.place]})
-		}
-	}
-	return all, nil
 }
 
 // consume takes one job with a pool that knows nothing of airlock.

@@ -18,7 +18,7 @@ import (
 )
 
 // counted makes the world's connections count their round trips.
-func (w *world) counted() *atomic.Int64 {
+func (w *testEnv) counted() *atomic.Int64 {
 	w.Helper()
 	n := new(atomic.Int64)
 	dial := w.rdb.DialContext
@@ -58,14 +58,14 @@ func (c *countingConn) count(command string) {
 	}
 }
 
-func (w *world) wantTrips(n *atomic.Int64, want int64) {
+func (w *testEnv) wantTrips(n *atomic.Int64, want int64) {
 	w.Helper()
 	if got := n.Swap(0); got != want {
 		w.Errorf("%d round trips, want %d", got, want)
 	}
 }
 
-func batchIsOneScript(w *world) {
+func batchIsOneScript(w *testEnv) {
 	trips := w.counted()
 	all := w.Batch(0, 2601)
 	w.Must(w.exec.Execute(w.Ctx, w.Intent("known")))
@@ -84,7 +84,7 @@ func batchIsOneScript(w *world) {
 	}
 }
 
-func largePayloadsAreCutIntoChunks(w *world) {
+func largePayloadsAreCutIntoChunks(w *testEnv) {
 	trips := w.counted()
 	w.Must(w.exec.Execute(w.Ctx, w.Intent("known")))
 	trips.Store(0)
@@ -96,7 +96,7 @@ func largePayloadsAreCutIntoChunks(w *world) {
 	w.wantTrips(trips, 3) // two of 3 MiB in each
 }
 
-func oneIntentTakesTheLibrarysRoundTrips(w *world) {
+func oneIntentTakesTheLibrarysRoundTrips(w *testEnv) {
 	trips := w.counted()
 	native := work.NewEnqueuer(w.ns, w.rdb)
 	for i := range 3 {
@@ -113,7 +113,7 @@ func oneIntentTakesTheLibrarysRoundTrips(w *world) {
 	w.wantTrips(trips, 1)
 }
 
-func lostScriptCache(w *world) {
+func lostScriptCache(w *testEnv) {
 	all := func() int { return len(w.jobs(w.ns)) + len(w.jobs(workexec.Namespace(w.ns, "mail"))) }
 	for what, opts := range map[string][]core.Option{
 		"at once": nil, "in a queue": {core.Queue("mail")}, "delayed": {core.Delay(time.Hour)}, "unique": {core.Unique("k")},
@@ -135,7 +135,7 @@ func lostScriptCache(w *world) {
 	}
 }
 
-func namesAreKeptKnown(w *world) {
+func namesAreKeptKnown(w *testEnv) {
 	w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 2)...))
 	w.do("DEL", "known_jobs") // a Redis that has lost it
 	other, err := core.DeclareTask[int]("test.other").Intent(1, core.Delay(time.Hour))
@@ -149,7 +149,7 @@ func namesAreKeptKnown(w *world) {
 	}
 }
 
-func batchOfManyQueues(w *world) {
+func batchOfManyQueues(w *testEnv) {
 	const queues, each = 12, 20
 	var intents []core.Intent
 	for n := range queues * each {
@@ -168,7 +168,7 @@ func batchOfManyQueues(w *world) {
 }
 
 // queueNamesCollideWithNothing holds queues against the names that the library's own keys have.
-func queueNamesCollideWithNothing(w *world) {
+func queueNamesCollideWithNothing(w *testEnv) {
 	for _, queue := range []string{"jobs", "retry", "dead", "scheduled", "known_jobs", "worker_pools", "unique", "airlock", "queue"} {
 		for _, name := range []string{"known_jobs", "retry", "scheduled", "test.work", "queue:jobs"} {
 			in, err := core.DeclareTask[int](name).Intent(1)
@@ -180,7 +180,7 @@ func queueNamesCollideWithNothing(w *world) {
 	}
 }
 
-func outcomesAreTold(w *world) {
+func outcomesAreTold(w *testEnv) {
 	w.Want("accepted, accepted, duplicate, accepted, duplicate, accepted",
 		w.Intent("a", core.ID("x")), w.Intent("b", core.Unique("k")), w.Intent("c", core.ID("x")),
 		w.Intent("d"), w.Intent("e", core.Unique("k")), w.Intent("f", core.Delay(time.Hour)))
@@ -195,7 +195,7 @@ func outcomesAreTold(w *world) {
 	}
 }
 
-func sameIntentAgain(w *world) {
+func sameIntentAgain(w *testEnv) {
 	generated, chosen := w.Intent("a"), w.Intent("b", core.ID("x"))
 	w.Want("accepted", generated)
 	w.Want("accepted", generated)
@@ -212,7 +212,7 @@ func sameIntentAgain(w *world) {
 	}
 }
 
-func idLivesForItsWindow(w *world) {
+func idLivesForItsWindow(w *testEnv) {
 	w.use(workexec.Options{IDWindow: 700 * time.Millisecond})
 	generated, chosen := w.Intent("a"), w.Intent("b", core.ID("x"))
 	began := time.Now()
@@ -234,14 +234,14 @@ func idLivesForItsWindow(w *world) {
 	}
 }
 
-func doneContextSendsNothing(w *world) {
+func doneContextSendsNothing(w *testEnv) {
 	trips := w.counted()
 	trial.DoneContextIsRefused(w.Trial)
 	w.wantTrips(trips, 0)
 }
 
 // wrongTypesLeaveNothingBehind is a namespace in which somebody keeps other things.
-func wrongTypesLeaveNothingBehind(w *world) {
+func wrongTypesLeaveNothingBehind(w *testEnv) {
 	for _, key := range []string{"jobs:test.work", "scheduled", "known_jobs"} {
 		w.do("SET", key, "mine")
 		good, err := core.DeclareTask[int]("test.other").Intent(1, core.Queue("mail"))

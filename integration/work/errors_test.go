@@ -3,6 +3,7 @@ package work_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +17,9 @@ import (
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-// faulty is a world whose executor is behind a proxy, with one connection that is open.
+// faulty is a testEnv whose executor is behind a proxy, with one connection that is open.
 type faulty struct {
-	*world
+	*testEnv
 	proxy *faultproxy.Proxy
 }
 
@@ -30,9 +31,9 @@ func setupFaulty(t *testing.T) *faulty {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	f := &faulty{world: setup(t, plain(t, proxy.Addr()), "faulty", workexec.Options{}), proxy: proxy}
+	f := &faulty{testEnv: setup(t, plain(t, proxy.Addr()), "faulty", workexec.Options{}), proxy: proxy}
 	f.warm()
-	f.world.rdb = plain(t, m.Addr()) // to look at what is stored
+	f.testEnv.rdb = plain(t, m.Addr()) // to look at what is stored
 	return f
 }
 
@@ -83,7 +84,7 @@ func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
 	unique := []core.Intent{f.Intent("unique", core.Unique("k"))}
 	for _, intents := range [][]core.Intent{single, many, unique} {
 		f.warm()
-		lost := f.proxy.Stats().LostReplyBytes
+		before := len(f.waiting(""))
 		f.proxy.LoseReplies()
 		type answer struct {
 			states string
@@ -91,7 +92,7 @@ func TestALostReplyIsUnknownAndSendingAgainIsHarmless(t *testing.T) {
 		}
 		result := make(chan answer, 1)
 		go func() { got, err := f.States(intents...); result <- answer{got, err} }()
-		f.Must(f.proxy.WaitFor(f.Ctx, func(s faultproxy.Stats) bool { return s.LostReplyBytes > lost }))
+		f.Eventually("the jobs are stored", func() bool { return len(f.waiting("")) == before+len(intents) })
 		f.proxy.Reset()
 		a := <-result
 		f.wantAll("unknown", intents, a.states, a.err)
@@ -146,7 +147,7 @@ func TestAConnectionThatKnowsNoContextIsLeftToItself(t *testing.T) {
 	if got, err := trial.StatesOf(f.Ctx, exec.Execute, f.Batch(0, 3)...); got != "accepted, accepted, accepted" {
 		t.Errorf("%s: %v", got, err)
 	}
-	trial.Receive(f.world.Trial, released)
+	trial.Receive(f.testEnv.Trial, released)
 	f.proxy.LoseReplies()
 	ctx, cancel := context.WithCancel(f.Ctx)
 	go func() {
@@ -157,7 +158,7 @@ func TestAConnectionThatKnowsNoContextIsLeftToItself(t *testing.T) {
 		t.Errorf("%s: %v", got, err)
 	}
 	f.Must(f.proxy.Heal())
-	trial.Receive(f.world.Trial, released) // by the goroutine that went on
+	trial.Receive(f.testEnv.Trial, released) // by the goroutine that went on
 }
 
 // plainConn has nothing but what redis.Conn asks for, like those of older tracing libraries.
@@ -234,5 +235,38 @@ func TestAPoolWithoutAConnectionToSpareIsNotSent(t *testing.T) {
 		}
 		w.Must(taken.Close())
 		w.Want("accepted, accepted", w.Batch(0, 2)...)
+	}
+}
+
+// Contexts end before, while and after Redis answers. What is reported as accepted is stored, and the pool stays usable.
+func TestCallsThatAreCancelledAtAnyTimeLeaveThePoolUsable(t *testing.T) {
+	t.Parallel()
+	w := setup(t, embedded(t), "cancelled", workexec.Options{})
+	w.Want("accepted", w.Intent("first", core.ID("first"))) // from now on the pool is known to take contexts
+	accepted := []string{"first"}
+	for i := range 300 {
+		in := w.Intent("", core.ID(fmt.Sprint("id-", i)))
+		ctx, cancel := context.WithCancel(w.Ctx)
+		time.AfterFunc(time.Duration(i)*time.Microsecond, cancel)
+		err := w.exec.Execute(ctx, in)
+		switch state := core.OutcomesOf(err, []core.Intent{in})[0].State; state {
+		case core.Accepted:
+			accepted = append(accepted, in.ID)
+		case core.Unknown, core.NotSent:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", state, err)
+			}
+		default:
+			t.Errorf("%s: %v", state, err)
+		}
+		cancel()
+	}
+	for _, id := range accepted {
+		if w.find(id).place != "waiting" {
+			t.Errorf("%s is not stored", id)
+		}
+	}
+	if n := w.rdb.ActiveCount(); n > 2 {
+		t.Errorf("%d connections are open", n)
 	}
 }

@@ -7,10 +7,11 @@ import (
 	"github.com/gocraft/work"
 
 	"github.com/goairlock/airlock/core"
+	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/trial"
 )
 
-func lanesRank(w *world) {
+func lanesRank(w *testEnv) {
 	const each = 60
 	var intents []core.Intent
 	for range each {
@@ -29,13 +30,13 @@ func lanesRank(w *world) {
 	if !slices.Equal(names, []string{"test.work 120", "test.work!high 120", "test.work!low 120"}) {
 		w.Errorf("queues %v", names)
 	}
-	w.serveOn(w.pool("", 1), w.Registry(trial.Succeed))
+	w.serveWith(w.Registry(trial.Succeed), workexec.WorkerOptions{Concurrency: 1})
 	lane := map[string]string{"1": "low", "3": "low", "5": "", "unset": "", "8": "high", "10": "high"}
 	rank := map[string]int{}
 	for i, r := range w.Await(len(intents)) {
 		rank[lane[r.Arg]] += i
 		if r.Job.Queue != "default" || r.Job.Task != "test.work" {
-			w.Fatalf("a job is told that it is %+v", r.Job)
+			w.Fatalf("a job is %+v", r.Job)
 		}
 	}
 	if rank["high"] >= rank[""] || rank[""] >= rank["low"] {
@@ -43,7 +44,7 @@ func lanesRank(w *world) {
 	}
 }
 
-func idsAcrossLanes(w *world) {
+func idsAcrossLanes(w *testEnv) {
 	trial.MarksCountAcrossLanes(w.Trial)
 	if n := len(w.jobs(w.ns)); n != 4 {
 		w.Errorf("%d jobs are stored, want 4", n)

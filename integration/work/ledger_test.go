@@ -29,29 +29,25 @@ func flushUnderKill(t *testing.T, working bool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	w := &world{Trial: trial.New(t, 5*trial.Patience), rdb: plain(t, proxy.Addr()), ns: "ledger"} // every step of every job is synced to disk
+	w := &testEnv{Trial: trial.New(t, 5*trial.Patience), rdb: plain(t, proxy.Addr()), ns: "ledger"} // every step of every job is synced to disk
 	w.use(workexec.Options{})
 	w.rdb = plain(t, server.Addr())
 	ledger, putBack := trial.NewLedger(), &putBacks{ids: map[string]bool{}}
-	serve := func() *workexec.Worker {
-		worker, err := workexec.Register(w.pool("", 16), ledger.Registry(w.Trial), &workexec.WorkerOptions{Logger: slog.New(putBack)})
-		w.Must(err)
-		worker.Start()
-		w.Cleanup(func() { _ = worker.Stop(context.Background()) })
-		return worker
+	serve := func() *running {
+		return w.serveWith(ledger.Registry(w.Trial), workexec.WorkerOptions{Concurrency: 16, Logger: slog.New(putBack)})
 	}
-	var first *workexec.Worker
+	var first *running
 	if working {
 		first = serve()
 	}
 	ledger.Flush(w.Trial, server, proxy)
 	if working {
-		// What the first worker has in its hands without knowing goes back when it stops.
+		// What the first worker has in progress without knowing it goes back when it stops.
 		w.Eventually("nothing waits", func() bool {
 			n, err := redis.Int(w.tryDo("LLEN", "jobs:test.flushed"))
 			return err == nil && n == 0
 		})
-		w.Must(first.Stop(w.Ctx))
+		w.Must(first.stop())
 	} else {
 		var ids []string
 		for _, s := range w.jobs(w.ns) {
@@ -65,7 +61,7 @@ func flushUnderKill(t *testing.T, working bool) {
 	ledger.Balance(w.Trial, putBack.has)
 }
 
-// putBacks is a log of a worker, which tells which jobs it has put back because it had lost an answer.
+// putBacks is the log of a worker. It knows which jobs the worker has put back because an answer was lost.
 type putBacks struct {
 	slog.Handler
 
@@ -77,8 +73,11 @@ func (p *putBacks) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle notes each job that was put back.
 func (p *putBacks) Handle(_ context.Context, r slog.Record) error {
+	if r.Message != "airlock: job put back" {
+		return nil
+	}
 	r.Attrs(func(attr slog.Attr) bool {
-		if attr.Key == "job" {
+		if attr.Key == "id" {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.ids[attr.Value.String()] = true

@@ -20,7 +20,7 @@ type stored struct {
 }
 
 // jobs are all jobs of a namespace, in each place the next one first.
-func (w *world) jobs(namespace string) []stored {
+func (w *testEnv) jobs(namespace string) []stored {
 	w.Helper()
 	all, err := jobsIn(w.rdb, namespace)
 	w.Must(err)
@@ -47,7 +47,7 @@ func jobsIn(rdb *redis.Pool, namespace string) (all []stored, err error) {
 	for _, name := range names {
 		list := namespace + ":jobs:" + name
 		lists := map[string]string{list: "waiting"}
-		counted, err := redis.Strings(conn.Do("HKEYS", list+":lock_info")) // also of a pool that has given no sign of life yet
+		counted, err := redis.Strings(conn.Do("HKEYS", list+":lock_info")) // also of a pool that has sent no heartbeat yet
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +81,7 @@ func jobsIn(rdb *redis.Pool, namespace string) (all []stored, err error) {
 }
 
 // find returns the job of an ID in the default queue; its place is gone if there is none.
-func (w *world) find(id string) stored {
+func (w *testEnv) find(id string) stored {
 	w.Helper()
 	for _, s := range w.jobs(w.ns) {
 		if s.ID == id {
@@ -91,13 +91,13 @@ func (w *world) find(id string) stored {
 	return stored{place: "gone"}
 }
 
-func (w *world) awaitPlace(id, place string) {
+func (w *testEnv) awaitPlace(id, place string) {
 	w.Helper()
 	w.Eventually(id+" is "+place, func() bool { return w.find(id).place == place })
 }
 
 // waiting are the arguments of the jobs of test.work that wait in a queue, the next one first.
-func (w *world) waiting(queue string) []string {
+func (w *testEnv) waiting(queue string) []string {
 	w.Helper()
 	var args []string
 	for _, s := range w.jobs(workexec.Namespace(w.ns, queue)) {

@@ -15,6 +15,7 @@ import (
 	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/servers"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
 func TestOnRedis(t *testing.T) {
@@ -23,7 +24,7 @@ func TestOnRedis(t *testing.T) {
 	open := func(t *testing.T) *redis.Pool { return plain(t, server.Addr()) }
 	checkEverywhere(t, true, open)
 	// What is too slow elsewhere.
-	for behaviour, check := range map[string]func(*world){
+	for behaviour, check := range map[string]func(*testEnv){
 		"a unique key is looked for among many jobs, not among all": uniqueAmongMany,
 		"the largest payload is exact through the schedule":         largestPayload,
 		"a Redis that is full refuses and stores nothing":           nil,
@@ -39,13 +40,13 @@ func TestOnRedis(t *testing.T) {
 	}
 }
 
-func largestPayload(w *world) {
+func largestPayload(w *testEnv) {
 	most := w.exec.Capabilities().MaxPayload
 	texts := map[string]string{"x": strings.Repeat("x", most-2), "quotes": strings.Repeat(`\"`, most/2-1)}
 	done := make(chan struct{}, len(texts))
 	large := core.DeclareTask[[]byte]("test.large", soon).Codec(core.Raw)
-	reg, err := core.NewRegistry(core.Handle(large, func(ctx context.Context, payload []byte) error {
-		job, _ := core.JobFrom(ctx)
+	reg, err := worker.NewRegistry(worker.Handle(large, func(ctx context.Context, payload []byte) error {
+		job, _ := worker.JobFrom(ctx)
 		if string(payload) != `"`+texts[job.ID]+`"` {
 			w.Errorf("%s: %d bytes arrive, and not as they were sent", job.ID, len(payload))
 		}
@@ -53,7 +54,7 @@ func largestPayload(w *world) {
 		return nil
 	}))
 	w.Must(err)
-	w.serveOn(w.pool("", 1), reg)
+	w.serveWith(reg, workexec.WorkerOptions{Concurrency: 1})
 	for id, text := range texts {
 		in, err := large.Intent([]byte(`"`+text+`"`), core.ID(id))
 		w.Must(err)
@@ -62,7 +63,7 @@ func largestPayload(w *world) {
 	}
 }
 
-// fullRedis tells what Redis 7 answers when it has no memory left.
+// fullRedis is about a Redis without free memory.
 func fullRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Private: true})
 	w := setup(t, plain(t, server.Addr()), "full", workexec.Options{})
@@ -86,14 +87,50 @@ func fullRedis(t *testing.T) {
 	w.Want("accepted", w.Intent("u", core.Unique("k")))
 }
 
+// TestADemotedRedisIsLeft turns the server into a replica. It still answers what only reads.
+func TestADemotedRedisIsLeft(t *testing.T) {
+	t.Parallel()
+	server := servers.Redis(t, servers.RedisOptions{Private: true})
+	rdb := plain(t, server.Addr())
+	w := setup(t, rdb, "demoted", workexec.Options{})
+	var log lines
+	w.serveWith(w.Registry(trial.Succeed), workexec.WorkerOptions{Logger: log.logger()})
+	w.Want("accepted", w.Intent("before"))
+	w.Await(1)
+	replicaOf := func(host, port string) {
+		conn := rdb.Get()
+		defer conn.Close()
+		_, err := conn.Do("REPLICAOF", host, port)
+		w.Must(err)
+	}
+	replicaOf("127.0.0.1", "1")
+	for range 50 {
+		if got, err := w.States(w.Intent("refused"), w.Intent("as well")); got != "not sent, not sent" || !strings.Contains(err.Error(), "READONLY") {
+			t.Fatalf("%s: %v", got, err)
+		}
+		if n := rdb.IdleCount(); n > 15 {
+			t.Fatalf("%d connections to a demoted server are kept", n)
+		}
+	}
+	w.Eventually("the worker has noticed", func() bool { return log.count("level=WARN", "refuses to serve") > 0 })
+	<-time.After(2 * time.Second)
+	replicaOf("no", "one")
+	w.Want("accepted", w.Intent("after"))
+	w.Await(2)
+	w.Eventually("the worker has noticed its return", func() bool { return log.count("Redis is back") > 0 })
+	if n := log.count("level=WARN"); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, log.all.String())
+	}
+}
+
 func TestConformanceOnRedis(t *testing.T) {
 	server := servers.Redis(t, servers.RedisOptions{Persistent: true})
 	h := harness("work", oneRedis(server.Addr()), workexec.Options{})
 	h.Restart = func(context.Context) error { return server.Restart() }
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
-		lines := servers.NewLines(t, s, server.Addr())
+		lines := conformance.NewLines(t, s, server.Addr())
 		sys := system(t, lines, server.Addr(), s, workexec.Options{})
-		lines.Give(&sys)
+		lines.SetProxies(&sys)
 		return sys
 	}
 	conformance.Run(t, h)

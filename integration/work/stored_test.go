@@ -11,17 +11,19 @@ import (
 
 	"github.com/gocraft/work"
 
+	"github.com/goairlock/airlock/adapter"
 	"github.com/goairlock/airlock/core"
 	workexec "github.com/goairlock/airlock/executors/work"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
-// whatIsStored looks with the library's own eyes at what each option has become.
-func whatIsStored(w *world) {
+// whatIsStored reads with the library's own types what each option has become.
+func whatIsStored(w *testEnv) {
 	at := time.Now().Add(time.Hour).Truncate(time.Second).Add(time.Millisecond)
-	envelope := func(s stored) core.Envelope {
+	envelope := func(s stored) adapter.Envelope {
 		text, _ := s.Args["airlock"].(string)
-		e, err := core.DecodeEnvelope([]byte(text))
+		e, err := adapter.DecodeEnvelope([]byte(text))
 		w.Must(err)
 		return e
 	}
@@ -31,9 +33,9 @@ func whatIsStored(w *world) {
 		ok    func(stored) bool
 	}{
 		"no option": {nil, "", func(s stored) bool {
-			return s.place == "waiting" && len(s.Args) == 1 && time.Since(time.Unix(s.EnqueuedAt, 0)) < trial.Patience
+			return s.place == "waiting" && len(s.Args) == 2 && envelope(s).MaxAttempts == 25 && time.Since(time.Unix(s.EnqueuedAt, 0)) < trial.Patience
 		}},
-		"queue":         {[]core.Option{core.Queue("mail")}, "mail", func(s stored) bool { return s.place == "waiting" && len(s.Args) == 1 }},
+		"queue":         {[]core.Option{core.Queue("mail")}, "mail", func(s stored) bool { return s.place == "waiting" && len(s.Args) == 2 }},
 		"default queue": {[]core.Option{core.Queue("default")}, "", func(s stored) bool { return s.place == "waiting" }},
 		"attempts":      {[]core.Option{core.MaxAttempts(1 << 30)}, "", func(s stored) bool { return envelope(s).MaxAttempts == 1<<30 }},
 		"a nanosecond":  {[]core.Option{core.Timeout(1)}, "", func(s stored) bool { return envelope(s).Timeout == 1 }},
@@ -76,20 +78,20 @@ var hard = map[string]any{
 }
 
 // exactArguments are sent through everything in which the library decodes and encodes them: the schedule and the retries.
-func exactArguments(w *world) {
+func exactArguments(w *testEnv) {
 	hardTask := core.DeclareTask[json.RawMessage]("test.hard", core.Backoff(core.Fixed(time.Millisecond)), soon)
 	in, err := hardTask.Intent(must(json.Marshal(hard)))
 	w.Must(err)
 	binary, err := core.DeclareTask[[]byte]("test.binary").Codec(core.Raw).Intent([]byte("\x00\xff/\\"), soon)
 	w.Must(err)
 	got := make(chan string, 10)
-	reg, err := core.NewRegistry(core.Handle(hardTask, func(ctx context.Context, payload json.RawMessage) error {
+	reg, err := worker.NewRegistry(worker.Handle(hardTask, func(ctx context.Context, payload json.RawMessage) error {
 		got <- string(payload)
-		if job, _ := core.JobFrom(ctx); job.Attempt < 3 {
+		if job, _ := worker.JobFrom(ctx); job.Attempt < 3 {
 			return trial.ErrDeclined
 		}
 		return nil
-	}), core.Handle(core.DeclareTask[[]byte]("test.binary").Codec(core.Raw), func(_ context.Context, payload []byte) error {
+	}), worker.Handle(core.DeclareTask[[]byte]("test.binary").Codec(core.Raw), func(_ context.Context, payload []byte) error {
 		if string(payload) != "\x00\xff/\\" {
 			w.Errorf("bytes arrive as %q", payload)
 		}
@@ -98,7 +100,7 @@ func exactArguments(w *world) {
 	}))
 	w.Must(err)
 	w.Want("accepted, accepted", in, binary)
-	w.serveOn(w.pool("", 2), reg)
+	w.serveWith(reg, workexec.WorkerOptions{})
 	for attempts := 0; attempts < 3; {
 		select {
 		case payload := <-got:
@@ -115,7 +117,7 @@ func exactArguments(w *world) {
 	if !w.real {
 		return
 	}
-	// The library by itself, as a witness that there is something to be exact about.
+	// The library alone does damage arguments. Otherwise this test would prove nothing.
 	alone := setup(w.T, w.rdb, w.ns+"-native", workexec.Options{})
 	_, err = work.NewEnqueuer(alone.ns, w.rdb).EnqueueIn("test.native", 0, work.Q{"id": 9007199254740993, "none": []int{}})
 	w.Must(err)
@@ -125,7 +127,7 @@ func exactArguments(w *world) {
 		return nil
 	})
 	if args := trial.Receive(w.Trial, native); args != `{"id":9007199254741000,"none":{}}` {
-		w.Errorf("Redis no longer damages what it is told: %s", args)
+		w.Errorf("Redis no longer damages arguments: %s", args)
 	}
 }
 
@@ -137,7 +139,7 @@ func must[T any](v T, err error) T {
 }
 
 // plainArguments are read by handlers that were there before.
-func plainArguments(w *world) {
+func plainArguments(w *testEnv) {
 	type order struct {
 		UserID int64    `json:"user_id"`
 		Note   string   `json:"note"`
@@ -161,7 +163,7 @@ func plainArguments(w *world) {
 	}
 	damaged, err := orders.Intent(order{UserID: 1<<53 + 1})
 	w.Must(err)
-	if got, err := w.States(w.Intent("beside"), damaged); got != "not sent, rejected" || !errors.Is(err, core.ErrNotSent) {
+	if got, err := w.States(w.Intent("next to it"), damaged); got != "not sent, rejected" || !errors.Is(err, core.ErrInvalid) || errors.Is(err, core.ErrNotSent) {
 		w.Errorf("%s: %v", got, err)
 	}
 	if err := w.exec.Execute(w.Ctx, damaged); !errors.Is(err, core.ErrInvalid) || strings.Contains(err.Error(), "9007199254740993") {
@@ -175,11 +177,11 @@ func plainArguments(w *world) {
 }
 
 // clientSees is what the library's tools show of our jobs.
-func clientSees(w *world) {
+func clientSees(w *testEnv) {
 	w.serve(func(_ context.Context, arg string) error {
 		switch arg {
 		case "dead":
-			return core.Permanent(trial.ErrDeclined)
+			return worker.Permanent(trial.ErrDeclined)
 		case "retry":
 			return trial.ErrDeclined
 		}

@@ -12,11 +12,12 @@ import (
 
 	"github.com/goairlock/airlock/core"
 	"github.com/goairlock/airlock/integration/trial"
+	"github.com/goairlock/airlock/worker"
 )
 
 func jsonOf(job work.Job) ([]byte, error) { return json.Marshal(job) }
 
-func uniqueUntilFinished(w *world) {
+func uniqueUntilFinished(w *testEnv) {
 	key := core.Unique("k")
 	open := make(chan struct{})
 	w.Want("accepted", w.Intent("waits", key, core.ID("first")))
@@ -31,7 +32,7 @@ func uniqueUntilFinished(w *world) {
 		case "waits":
 			<-open
 		case "dies":
-			return core.Permanent(trial.ErrDeclined)
+			return worker.Permanent(trial.ErrDeclined)
 		case "retries":
 			return trial.ErrDeclined
 		}
@@ -59,7 +60,7 @@ func uniqueUntilFinished(w *world) {
 }
 
 // uniqueIsLeakedByNobody is about workers that do not know our locks.
-func uniqueIsLeakedByNobody(w *world) {
+func uniqueIsLeakedByNobody(w *testEnv) {
 	key := core.Unique("k")
 	open := make(chan struct{})
 	var fail atomic.Bool
@@ -96,24 +97,24 @@ func uniqueIsLeakedByNobody(w *world) {
 	w.Want("accepted", w.Intent("g", key))
 }
 
-// uniqueInYoungHands is about a pool that has fetched a job before its first sign of life: only the count of the fetch tells of it.
-func uniqueInYoungHands(w *world) {
+// uniqueInANewPool is about a pool that has fetched a job before its first heartbeat: only the count of the fetch shows it.
+func uniqueInANewPool(w *testEnv) {
 	key := core.Unique("k")
 	w.Want("accepted", w.Intent("a", key, core.ID("a")))
-	const list, hands = "jobs:test.work", "jobs:test.work:young:inprogress"
-	w.do("RPOPLPUSH", list, w.ns+":"+hands)
+	const list, inProgress = "jobs:test.work", "jobs:test.work:young:inprogress"
+	w.do("RPOPLPUSH", list, w.ns+":"+inProgress)
 	w.do("HINCRBY", list+":lock_info", "young", 1)
 	if s := w.find("a"); s.place != "running" {
 		w.Fatalf("the job is %s", s.place)
 	}
 	w.Want("duplicate", w.Intent("b", key))
-	w.do("DEL", hands)
+	w.do("DEL", inProgress)
 	w.do("HINCRBY", list+":lock_info", "young", -1)
 	w.Want("accepted", w.Intent("c", key))
 }
 
-// uniqueAmongMany is about a look that must not take long.
-func uniqueAmongMany(w *world) {
+// uniqueAmongMany is about a search that must not take long.
+func uniqueAmongMany(w *testEnv) {
 	key := core.Unique("k")
 	w.Must(w.exec.Execute(w.Ctx, w.Batch(0, 900)...))
 	w.Want("accepted", w.Intent("a", key, core.ID("a")))
@@ -137,7 +138,7 @@ func uniqueAmongMany(w *world) {
 
 // locksAreReleased leaves no lock behind, also of jobs whose arguments the server has rewritten: the library's own lock is
 // named by the arguments and then stays for a day.
-func locksAreReleased(w *world) {
+func locksAreReleased(w *testEnv) {
 	w.serve(trial.Succeed)
 	for n := range 20 {
 		w.Must(w.exec.Execute(w.Ctx, w.Intent("", core.Unique(fmt.Sprint(n)), soon)))

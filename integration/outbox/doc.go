@@ -1,0 +1,2 @@
+// Package outbox tests the outbox with real databases and drivers.
+package outbox

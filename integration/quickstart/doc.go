@@ -1,0 +1,2 @@
+// Package quickstart tests examples/quickstart with real servers.
+package quickstart

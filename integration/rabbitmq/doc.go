@@ -1,0 +1,2 @@
+// Package rabbitmq tests the executor and the worker for RabbitMQ with real servers.
+package rabbitmq
