@@ -21,8 +21,8 @@ type listedPackage struct {
 	Module       *struct{ Path string }
 }
 
-// listPackages lists every package of the workspace. It goes on past a package
-// that does not build: the compiler reports that better.
+// listPackages lists every package of the workspace, also those that do not build:
+// the compiler reports these.
 func (ws *workspace) listPackages() ([]listedPackage, error) {
 	out, err := ws.goCommand("list", "-e", "-tags", "realservers",
 		"-json=ImportPath,Name,GoFiles,Imports,TestImports,XTestImports,Deps,Module", "work")
@@ -41,8 +41,8 @@ func (ws *workspace) listPackages() ([]listedPackage, error) {
 	}
 }
 
-// checkRooms reports everything that breaks the layout, all of it at once.
-func (ws *workspace) checkRooms() error {
+// checkLayers returns an error that lists everything that breaks the layout.
+func (ws *workspace) checkLayers() error {
 	packages, err := ws.listPackages()
 	if err != nil {
 		return err
@@ -52,13 +52,14 @@ func (ws *workspace) checkRooms() error {
 		return err
 	}
 	breaks = append(breaks, importBreaks(packages)...)
+	breaks = append(breaks, nameBreaks(packages)...)
 	if len(breaks) == 0 {
 		return nil
 	}
-	return errors.New("the layout (tools/repo/rooms.go) is broken:\n  " + strings.Join(breaks, "\n  "))
+	return errors.New("the layout (tools/repo/layers.go) is broken:\n  " + strings.Join(breaks, "\n  "))
 }
 
-// importBreaks says which imports break which rule.
+// importBreaks returns which imports break which rule.
 func importBreaks(packages []listedPackage) []string {
 	inRoot := make(map[string]bool)
 	for _, p := range packages {
@@ -67,46 +68,46 @@ func importBreaks(packages []listedPackage) []string {
 	var breaks []string
 	for _, p := range packages {
 		folder, _ := folderOf(p.ImportPath)
-		r, own, ok := roomOf(folder)
+		l, own, ok := layerOf(folder)
 		if !ok {
-			breaks = append(breaks, p.ImportPath+" stands in no room: give it a row in the table")
+			breaks = append(breaks, p.ImportPath+" is in no layer: add a row to the table")
 			continue
 		}
-		if r.untagged {
+		if l.untagged {
 			continue
 		}
 		for _, path := range p.Imports {
-			if !r.allows(own, path) {
-				breaks = append(breaks, fmt.Sprintf("%s imports %s; rule: %s", p.ImportPath, path, r.rule()))
+			if !l.allows(own, path) {
+				breaks = append(breaks, fmt.Sprintf("%s imports %s; rule: %s", p.ImportPath, path, l.rule()))
 			}
 		}
 		tests := slices.Concat(p.TestImports, p.XTestImports)
 		slices.Sort(tests)
 		for _, path := range slices.Compact(tests) {
-			// A test shows the package at work among its neighbours, and its
-			// imports reach no user: the whole root module is open to it.
-			if !r.allows(own, path) && !inRoot[path] {
-				breaks = append(breaks, fmt.Sprintf("a test of %s imports %s; rule: %s (a test: and the root module)", p.ImportPath, path, r.rule()))
+			// Imports of a test reach no user, and a test may show how packages work
+			// together: it may import the whole root module.
+			if !l.allows(own, path) && !inRoot[path] {
+				breaks = append(breaks, fmt.Sprintf("a test of %s imports %s; rule: %s (a test: and the root module)", p.ImportPath, path, l.rule()))
 			}
 		}
-		for _, path := range r.without {
+		for _, path := range l.without {
 			if slices.Contains(p.Deps, path) {
-				breaks = append(breaks, fmt.Sprintf("%s reaches %s; rule: it must not, not even through other packages", p.ImportPath, path))
+				breaks = append(breaks, fmt.Sprintf("%s reaches %s; rule: it must not import it, not even indirectly", p.ImportPath, path))
 			}
 		}
 	}
 	return breaks
 }
 
-// allows reports whether a package of the room in folder own may import path.
-func (r room) allows(own, path string) bool {
+// allows reports whether a package of the layer in folder own may import path.
+func (l layer) allows(own, path string) bool {
 	if folder, ok := folderOf(path); ok {
-		_, other, ok := roomOf(folder)
-		return ok && (other == own || slices.Contains(r.may, other))
+		_, other, ok := layerOf(folder)
+		return ok && (other == own || slices.Contains(l.may, other))
 	}
 	if first, _, _ := strings.Cut(path, "/"); !strings.Contains(first, ".") {
-		return !slices.Contains(r.without, path)
+		return !slices.Contains(l.without, path)
 	}
 	isServer := func(module string) bool { return path == module || strings.HasPrefix(path, module+"/") }
-	return r.thirdParty && !slices.ContainsFunc(servers, isServer)
+	return l.thirdParty && !slices.ContainsFunc(servers, isServer)
 }

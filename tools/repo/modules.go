@@ -15,7 +15,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// A workspace is the repository: the modules of go.work, and tools beside it.
+// A workspace is the modules of go.work.
 type workspace struct {
 	root    string
 	modules []module
@@ -73,13 +73,13 @@ func readModFile(name string) (*modfile.File, error) {
 	return file, nil
 }
 
-// goCommand runs the go command at the root and returns what it printed.
+// goCommand runs the go command at the root and returns its output.
 func (ws *workspace) goCommand(args ...string) (string, error) {
 	return output(ws.root, nil, "go", args...)
 }
 
-// output runs a command in dir, with more environment, and returns what it
-// printed. The error holds what the command itself had to say.
+// output runs a command in dir, with env added to the environment, and returns its
+// standard output. The error includes its standard error.
 func output(dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
@@ -93,11 +93,14 @@ func output(dir string, env []string, name string, args ...string) (string, erro
 }
 
 func (m module) tagged() bool {
-	r, _, ok := roomOf(m.folder)
-	return ok && !r.untagged
+	l, _, ok := layerOf(m.folder)
+	return ok && !l.untagged
 }
 
-// tagged are the modules that a release tags.
+// internal reports whether only modules of this repository can use the module.
+func (m module) internal() bool { return strings.HasPrefix(m.folder, "internal/") }
+
+// tagged returns the modules that a release tags.
 func (ws *workspace) tagged() []module {
 	return slices.DeleteFunc(slices.Clone(ws.modules), func(m module) bool { return !m.tagged() })
 }
@@ -120,7 +123,7 @@ func isOurs(path string) bool {
 	return ours
 }
 
-// moduleBreaks says which go.mod breaks which convention.
+// moduleBreaks returns which go.mod breaks which convention.
 func (ws *workspace) moduleBreaks() ([]string, error) {
 	breaks, err := ws.unlistedModules()
 	if err != nil {
@@ -132,10 +135,10 @@ func (ws *workspace) moduleBreaks() ([]string, error) {
 			breaks = append(breaks, fmt.Sprintf("%s: ", filepath.ToSlash(filepath.Join(m.folder, "go.mod")))+fmt.Sprintf(format, args...))
 		}
 		if m.path == rootModule && len(m.file.Require) > 0 {
-			say("requires %s; rule: the root module requires nothing, so that importing core adds nothing", m.file.Require[0].Mod.Path)
+			say("requires %s; rule: the root module requires nothing, so that its users download nothing else", m.file.Require[0].Mod.Path)
 		}
 		if want := strings.TrimSuffix(rootModule+"/"+m.folder, "/."); m.path != want {
-			say("names itself %s; rule: %s, or no tag can publish it", m.path, want)
+			say("has the module path %s; rule: %s, or no tag can publish it", m.path, want)
 		}
 		if m.file.Go == nil || strings.Count(m.file.Go.Version, ".") != 2 {
 			say(`the go line needs three numbers, as in "go 1.25.0"`)
@@ -159,14 +162,14 @@ func (ws *workspace) moduleBreaks() ([]string, error) {
 	return breaks, nil
 }
 
-// dirOf is where a module path of this repository has its folder.
+// dirOf returns the folder of a module path of this repository.
 func (ws *workspace) dirOf(path string) string {
 	folder, _ := folderOf(path)
 	return filepath.Join(ws.root, folder)
 }
 
-// unlistedModules finds each go.mod that go.work forgot. Only tools stays out,
-// so that the linters' dependencies do not decide what the product builds with.
+// unlistedModules returns each go.mod that is not in go.work. Only tools is left out,
+// so that the dependencies of the tools do not decide what the product builds with.
 func (ws *workspace) unlistedModules() ([]string, error) {
 	var breaks []string
 	err := filepath.WalkDir(ws.root, func(name string, d fs.DirEntry, err error) error {

@@ -15,47 +15,49 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-// outside releases the working tree to a module proxy in a temporary folder and
-// then does what a stranger would: a new module, go get, a program that imports
-// every released package. There the replace lines mean nothing, so it shows
-// whether the modules find one another by version alone. A requirement that a
-// go.mod forgot is not seen here, for go get would add it: `make alone` does.
+// outside releases the working tree to a module proxy in a temporary folder. Then it
+// does what a new user would: make a module, go get, and build a program that imports
+// every released package. Replace lines have no effect there, so this tests whether
+// the modules find each other by version. It does not find a requirement that is
+// missing in a go.mod, since go get adds it: `make alone` does.
 func (ws *workspace) outside() error {
 	temp, err := os.MkdirTemp("", "airlock-outside-")
 	if err != nil {
 		return fmt.Errorf("repo: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	proxy, stranger := filepath.Join(temp, "proxy"), filepath.Join(temp, "stranger")
+	proxy, user := filepath.Join(temp, "proxy"), filepath.Join(temp, "user")
 	var get []string
 	for _, m := range ws.tagged() {
 		if err := ws.release(m, proxy); err != nil {
 			return err
 		}
-		get = append(get, m.path+"@"+ws.version())
+		if !m.internal() { // others require it
+			get = append(get, m.path+"@"+ws.version())
+		}
 	}
-	program, err := ws.strangersProgram()
+	program, err := ws.userProgram()
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(stranger, "main.go"), program); err != nil {
+	if err := writeFile(filepath.Join(user, "main.go"), program); err != nil {
 		return err
 	}
-	env, err := ws.strangersEnv(temp, proxy)
+	env, err := ws.userEnv(temp, proxy)
 	if err != nil {
 		return err
 	}
 	for _, args := range [][]string{
-		{"mod", "init", "example.com/stranger"},
+		{"mod", "init", "example.com/user"},
 		append([]string{"get"}, get...),
 		{"vet", "./..."},
 		{"run", "."},
 	} {
-		if _, err := output(stranger, env, "go", args...); err != nil {
+		if _, err := output(user, env, "go", args...); err != nil {
 			return err
 		}
 	}
-	list, err := output(stranger, env, "go", "list", "-m", "all")
+	list, err := output(user, env, "go", "list", "-m", "all")
 	if err != nil {
 		return err
 	}
@@ -67,8 +69,8 @@ func (ws *workspace) outside() error {
 	return nil
 }
 
-// strangersEnv is the environment of somebody who has never seen the repository.
-func (ws *workspace) strangersEnv(temp, proxy string) ([]string, error) {
+// userEnv returns the environment of somebody who has never seen the repository.
+func (ws *workspace) userEnv(temp, proxy string) ([]string, error) {
 	cache, err := ws.goCommand("env", "GOMODCACHE")
 	if err != nil {
 		return nil, err
@@ -79,16 +81,16 @@ func (ws *workspace) strangersEnv(temp, proxy string) ([]string, error) {
 	}
 	return []string{
 		"GOWORK=off",
-		// -trimpath lets the build cache know the dependencies again next time,
-		// wherever the temporary folder is; -modcacherw lets it be removed.
+		// -trimpath: the next run finds the dependencies in the build cache, although
+		// the temporary folder has another name. -modcacherw: it can be removed.
 		"GOFLAGS=-mod=mod -trimpath -modcacherw",
-		// A module cache of its own, or the pretended release would stay behind
-		// in the user's. What that one has already is not downloaded again.
+		// A separate module cache, so that the test release does not stay in the
+		// user's. What is in the user's cache is not downloaded again.
 		"GOMODCACHE=" + filepath.Join(temp, "cache"),
 		"GOPROXY=" + fileURL(proxy) + "," + fileURL(filepath.Join(cache, "cache", "download")) + "," + others,
 		"GOPRIVATE=",
 		"GONOPROXY=none",
-		// No checksum database can know the pretended release.
+		// No checksum database knows the test release.
 		"GONOSUMDB=" + rootModule,
 	}, nil
 }
@@ -97,8 +99,8 @@ func fileURL(dir string) string {
 	return "file:///" + strings.TrimPrefix(filepath.ToSlash(dir), "/")
 }
 
-// strangersProgram imports every package that a stranger can.
-func (ws *workspace) strangersProgram() ([]byte, error) {
+// userProgram returns a program that imports every package that a user can import.
+func (ws *workspace) userProgram() ([]byte, error) {
 	packages, err := ws.listPackages()
 	if err != nil {
 		return nil, err
@@ -107,9 +109,9 @@ func (ws *workspace) strangersProgram() ([]byte, error) {
 	src.WriteString("package main\n\nimport (\n")
 	for _, p := range packages {
 		folder, _ := folderOf(p.ImportPath)
-		r, _, ok := roomOf(folder)
+		l, _, ok := layerOf(folder)
 		internal := strings.Contains("/"+folder+"/", "/internal/")
-		if ok && !r.untagged && !internal && p.Name != "main" && len(p.GoFiles) > 0 {
+		if ok && !l.untagged && !internal && p.Name != "main" && len(p.GoFiles) > 0 {
 			fmt.Fprintf(&src, "_ %q\n", p.ImportPath)
 		}
 	}
@@ -117,8 +119,8 @@ func (ws *workspace) strangersProgram() ([]byte, error) {
 	return format.Source([]byte(src.String()))
 }
 
-// release writes one module into the proxy, as a tag on the working tree would
-// publish it: what git tracks or would track, and nothing that it ignores.
+// release writes one module into the proxy, with the files that a tag would publish:
+// those that git tracks or would add, and none that it ignores.
 func (ws *workspace) release(m module, proxy string) error {
 	version := modpath.Version{Path: m.path, Version: ws.version()}
 	escaped, err := modpath.EscapePath(m.path)
@@ -155,14 +157,14 @@ func (ws *workspace) release(m module, proxy string) error {
 		return fmt.Errorf("repo: %w", err)
 	}
 	defer out.Close()
-	// Create leaves out the modules in folders below, as a release does.
+	// Create leaves out modules in subfolders, as a release does.
 	if err := zip.Create(out, version, files); err != nil {
 		return fmt.Errorf("repo: zip %s: %w", m.path, err)
 	}
 	return out.Close()
 }
 
-// trackedFiles are the files below dir that git has or would add.
+// trackedFiles returns the files below dir that git tracks or would add.
 func trackedFiles(dir string) ([]zip.File, error) {
 	list, err := output(dir, nil, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
 	if err != nil {
@@ -177,7 +179,7 @@ func trackedFiles(dir string) ([]zip.File, error) {
 	return files, nil
 }
 
-// A treeFile is a file of the working tree on its way into a zip.
+// A treeFile is a file of the working tree, for a zip.
 type treeFile struct{ dir, name string }
 
 func (f treeFile) Path() string                 { return f.name }

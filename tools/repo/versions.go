@@ -10,11 +10,11 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// firstVersion is what the modules require of one another before any release.
+// firstVersion is what the modules require of each other before any release.
 const firstVersion = "v0.1.0"
 
-// version is the one that the modules require of one another: that of the next
-// release, the highest where they disagree.
+// version returns the version that the modules require of each other, which is that
+// of the next release. If they disagree it is the highest.
 func (ws *workspace) version() string {
 	version := firstVersion
 	for _, m := range ws.modules {
@@ -27,10 +27,10 @@ func (ws *workspace) version() string {
 	return version
 }
 
-// setVersion makes every module require the others at version.
+// setVersion makes every module require this version of the others.
 func (ws *workspace) setVersion(version string) error {
 	if semver.Canonical(version) != version || semver.Major(version) != "v0" && semver.Major(version) != "v1" {
-		return fmt.Errorf("repo: %q is no version such as v0.2.0", version)
+		return fmt.Errorf("repo: %q is not a version such as v0.2.0", version)
 	}
 	for _, m := range ws.modules {
 		for _, req := range slices.Clone(m.file.Require) {
