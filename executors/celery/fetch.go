@@ -198,14 +198,14 @@ func (w *Worker) start(recording context.Context, j *job) {
 		w.begin(recording, j)
 		return
 	}
-	go func() {
+	w.loops.Go(func() { // a stop waits until it is known whether the run counts
 		if !w.count(recording, j) {
 			w.inHand.remove(j)
 			<-w.slots
 			return
 		}
 		w.begin(recording, j)
-	}()
+	})
 }
 
 // count notes in Redis that the run of a job begins. It returns false if another

@@ -47,7 +47,7 @@ func produce(t *testing.T, broker []string, tasks ...map[string]any) {
 	}
 }
 
-// work runs a Go worker until the test ends.
+// work runs a Go worker until the test ends, or stop is called, which waits for its end.
 func work(t *testing.T, rdb *redis.Client, opts celeryexec.WorkerOptions, fn func(ctx context.Context, job worker.Job, args json.RawMessage) error) (stop func() error) {
 	t.Helper()
 	reg, err := worker.NewRegistry(worker.Handle(testTask, func(ctx context.Context, args json.RawMessage) error {
@@ -63,12 +63,11 @@ func work(t *testing.T, rdb *redis.Client, opts celeryexec.WorkerOptions, fn fun
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	stop = sync.OnceValue(func() error { cancel(); return nil })
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() {
-		_ = stop()
-		if err := <-ended; err != nil {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
 	})
