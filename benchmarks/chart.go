@@ -70,6 +70,7 @@ const (
 	panelHead    vg.Length = 46 // title and axis
 	panelGap     vg.Length = 12 // below the axis
 	textSize     vg.Length = 8.5
+	wider                  = 1.2 // how much wider a reader's font may be than ours, as DejaVu Sans is
 )
 
 func (p panel) height() vg.Length { return panelHead + rowHeight*vg.Length(len(p.bars)) + panelGap }
@@ -137,14 +138,14 @@ func (p panel) draw(c draw.Canvas) {
 	}
 	labelWidth, textWidth := p.widths()
 	d.X.Min = lowest / 1.1
-	room := float64(textWidth / (c.Max.X - c.Min.X - labelWidth)) // for the text after the longest bar
+	room := float64(textWidth / (c.Max.X - c.Min.X - wider*labelWidth)) // for the text after the longest bar
 	d.X.Max = highest * math.Pow(highest/d.X.Min, room/(1-room))
 	d.X.Scale, d.X.Tick.Marker = plot.LogScale{}, powers(d.X.Min, d.X.Max)
 	d.X.Tick.Label = writing(textSize, xfont.WeightNormal)
 	d.X.Tick.Label.XAlign, d.X.Tick.Label.YAlign = draw.XCenter, draw.YTop
 	d.X.Width = 0
 	d.Y.Min, d.Y.Max = 0.5-float64(len(p.bars)), 0.5
-	d.Y.Tick.Marker, d.Y.Tick.Length, d.Y.Width, d.Y.Padding = labels, 0, 0, 0
+	d.Y.Tick.Marker, d.Y.Tick.Length, d.Y.Width, d.Y.Padding = labels, 0, 0, (wider-1)*labelWidth
 	d.Y.Tick.Label = writing(textSize, xfont.WeightNormal)
 	d.Y.Tick.Label.XAlign = draw.XRight
 	grid := plotter.NewGrid()
@@ -158,7 +159,7 @@ func (p panel) widths() (label, text vg.Length) {
 	plain, bold := writing(textSize, xfont.WeightNormal), writing(textSize, xfont.WeightBold)
 	for _, b := range p.bars {
 		if b.ratio > 0 {
-			label, text = max(label, plain.Width(b.label)), max(text, bold.Width(b.text()))
+			label, text = max(label, plain.Width(b.label)), max(text, wider*bold.Width(b.text()))
 		}
 	}
 	return label + textSize/2, text + textSize
@@ -182,7 +183,7 @@ func (p panel) Plot(c draw.Canvas, d *plot.Plot) {
 	x, y := d.Transforms(&c)
 	plain, bold := writing(textSize, xfont.WeightNormal), writing(textSize, xfont.WeightBold)
 	labelWidth, _ := p.widths()
-	left := c.Min.X - labelWidth
+	left := c.Min.X - wider*labelWidth
 	const half = rowHeight * 0.36
 	for i, b := range p.bars {
 		middle := y(-float64(i))

@@ -109,7 +109,8 @@ func overview(chapters []chapter) []byte {
 	}
 	return picture("What airlock costs", []string{
 		howToRead,
-		"N = 1 is compared with the library's own call, and from N = 100 with the fastest known way to store the same jobs. Workers: with the library's own.",
+		"N = 1 is compared with the library's own call, and from N = 100 with the fastest known way to store the same jobs.",
+		"Workers are compared with the library's own.",
 		machine(chapters[0].reports[0].environment()),
 	}, panels(panel{"Dispatch: N intents in one call", dispatch}), panels(panel{"Workers: time per job", workers}, panel{"In the process, and in a transaction", others}))
 }
