@@ -34,7 +34,7 @@ func (l *loop) adopt(ctx context.Context, everything bool) error {
 			s.add(" WHERE dest = ").arg(b.dest).add(" AND seq > ").arg(last).add(" AND due IS NOT NULL AND", free, fmt.Sprintf(" ORDER BY seq LIMIT %d", page))
 		} else {
 			s.add(" WHERE seq IN (SELECT seq FROM (SELECT seq FROM ", b.quoted(b.table), " WHERE dest = ").arg(b.dest)
-			s.add(fmt.Sprintf(" AND due IS NOT NULL ORDER BY due, seq LIMIT %d) AS first_rows) AND", page), free)
+			s.add(" AND due IS NOT NULL ORDER BY due, seq", b.dialect.limit(page), ") AS first_rows) AND", free)
 		}
 		found, err := sizes(ctx, l.db, s)
 		more = everything && len(found) == page

@@ -42,7 +42,7 @@ func (l *loop) claim(ctx context.Context, limit int) (*claim, error) {
 		err = l.claimPartitions(ctx, c, limit)
 	case l.box.dialect.returns():
 		s := newStatement(l.box.dialect)
-		l.update(s, c.token)
+		now := l.update(s, c.token)
 		// The array makes PostgreSQL pick the rows first, whatever it knows about the
 		// table's size.
 		open, end := " WHERE seq IN (", ")"
@@ -52,7 +52,7 @@ func (l *loop) claim(ctx context.Context, limit int) (*claim, error) {
 		s.add(open, "SELECT seq FROM (SELECT seq, size, SUM(size) OVER (ORDER BY due, seq) AS total FROM (")
 		l.pick(s, limit)
 		s.add(") AS locked) AS sized WHERE total = size OR total <= ").micros(int64(l.set.BatchBytes)).add(end)
-		s.add(" RETURNING seq, intent, attempts, part, ", l.box.now(), " - sent_before")
+		s.add(" RETURNING seq, intent, attempts, part, ", now, " - sent_before")
 		err = l.read(ctx, l.db, s, c)
 	default:
 		err = l.db.Transact(ctx, func(tx Tx) error {
@@ -77,7 +77,7 @@ func (l *loop) claim(ctx context.Context, limit int) (*claim, error) {
 func (l *loop) pick(s *statement, limit int) {
 	b := l.box
 	s.add("SELECT seq, due, LENGTH(intent) AS size FROM ", b.quoted(b.table), " WHERE dest = ").arg(b.dest)
-	s.add(" AND due <= ", b.now(), fmt.Sprintf(" ORDER BY due, seq LIMIT %d", limit), b.dialect.locks())
+	s.add(" AND due <= ", b.now(), " ORDER BY due, seq", b.dialect.limit(limit), b.dialect.locks())
 }
 
 // sized is a row that could be claimed.
@@ -148,7 +148,7 @@ func (l *loop) take(ctx context.Context, db Tx, c *claim, seqs []int64) error {
 		}
 	}
 	s := newStatement(b.dialect)
-	l.update(s, c.token)
+	now := l.update(s, c.token)
 	s.add(" WHERE ").in("seq", seqs)
 	if b.ordered {
 		s.add(" AND part IN (SELECT part FROM ", l.meta(), " WHERE token = ").arg(c.token).add(")")
@@ -156,7 +156,7 @@ func (l *loop) take(ctx context.Context, db Tx, c *claim, seqs []int64) error {
 	var n int64
 	var err error
 	if b.dialect.returns() {
-		s.add(" RETURNING seq, intent, attempts, part, ", b.now(), " - sent_before")
+		s.add(" RETURNING seq, intent, attempts, part, ", now, " - sent_before")
 		err = l.read(ctx, db, s, c)
 		n = int64(len(c.rows))
 	} else {
@@ -170,13 +170,22 @@ func (l *loop) take(ctx context.Context, db Tx, c *claim, seqs []int64) error {
 
 // update appends the UPDATE of a claim. first_sent is set before the dispatch, since
 // the process may die during it. MySQL assigns from left to right.
-func (l *loop) update(s *statement, token string) {
+// now is the database's clock, as the rest of the statement may call it.
+func (l *loop) update(s *statement, token string) (now string) {
 	b := l.box
+	now = b.now()
+	if b.dialect == Postgres {
+		now = "c.now"
+	}
 	s.add("UPDATE ", b.quoted(b.table), " SET token = ").arg(token)
 	if !b.ordered { // the partition's lease is the lease
-		s.add(", due = ", b.now(), " + ").micros(l.set.Lease.Microseconds())
+		s.add(", due = ", now, " + ").micros(l.set.Lease.Microseconds())
 	}
-	s.add(", sent_before = first_sent, first_sent = COALESCE(first_sent, ", b.now(), "), attempts = attempts + 1")
+	s.add(", sent_before = first_sent, first_sent = COALESCE(first_sent, ", now, "), attempts = attempts + 1")
+	if b.dialect == Postgres { // as in selectRows
+		s.add(" FROM (SELECT ", b.now(), " AS now OFFSET 0) AS c")
+	}
+	return now
 }
 
 // read reads claimed rows.

@@ -59,6 +59,17 @@ func (d Dialect) quote(name string) string {
 	return mark + strings.ReplaceAll(name, ".", mark+"."+mark) + mark
 }
 
+// limit ends a query for the first n rows in the order of an index. An outbox is mostly
+// empty, and that is what PostgreSQL's statistics say when the first thousands of rows
+// wait: for a LIMIT of more rows than it expects, it reads and sorts all of them, at
+// every claim. Of a LIMIT that it cannot see it expects a tenth, and follows the index.
+func (d Dialect) limit(n int) string {
+	if d == Postgres {
+		return fmt.Sprintf(" LIMIT (SELECT %d)", n)
+	}
+	return fmt.Sprintf(" LIMIT %d", n)
+}
+
 // returns reports whether INSERT has RETURNING. MySQL has not, MariaDB has.
 func (d Dialect) returns() bool { return d != MySQL }
 

@@ -24,7 +24,7 @@ func (l *loop) claimPartitions(ctx context.Context, c *claim, limit int) error {
 		}
 		s.add("SELECT * FROM (SELECT seq, part, LENGTH(intent) AS size FROM ", b.quoted(b.table),
 			" WHERE dest = ").arg(b.dest).add(" AND part = ").arg(part)
-		s.add(" AND due <= ", b.now(), fmt.Sprintf(" ORDER BY due, seq LIMIT %d) AS p%d", each, i))
+		s.add(" AND due <= ", b.now(), " ORDER BY due, seq", b.dialect.limit(each), fmt.Sprintf(") AS p%d", i))
 	}
 	due, err := sizes(ctx, l.db, s)
 	if err != nil || len(due) == 0 {
@@ -40,10 +40,13 @@ const partitionsPerClaim = 16
 // were used least recently.
 func (l *loop) lease(ctx context.Context, c *claim) error {
 	b := l.box
+	// One look into the index for each partition. PostgreSQL turns EXISTS into a join, for
+	// which it may read all rows that are due.
 	pick := func(s *statement) {
 		s.add("SELECT m.part FROM ", l.meta(), " AS m WHERE m.part >= 0 AND m.until <= ", b.now(),
-			" AND EXISTS (SELECT 1 FROM ", b.quoted(b.table), " AS t WHERE t.dest = ").arg(b.dest)
-		s.add(" AND t.part = m.part AND t.due <= ", b.now(), fmt.Sprintf(") ORDER BY m.until, m.part LIMIT %d", partitionsPerClaim))
+			" AND (SELECT t.due FROM ", b.quoted(b.table), " AS t WHERE t.dest = ").arg(b.dest)
+		s.add(" AND t.part = m.part AND t.due <= ", b.now(), " ORDER BY t.due LIMIT 1) IS NOT NULL",
+			fmt.Sprintf(" ORDER BY m.until, m.part LIMIT %d", partitionsPerClaim))
 		switch b.dialect {
 		case Postgres:
 			s.add(" FOR UPDATE OF m SKIP LOCKED")

@@ -82,7 +82,7 @@ func (l *loop) lookForStalled(ctx context.Context) {
 	b := l.box
 	s := newStatement(b.dialect)
 	s.add("SELECT ", b.now(), " - MIN(not_before) FROM (SELECT not_before FROM ", b.quoted(b.table), " WHERE dest = ").arg(b.dest)
-	s.add(" AND due IS NOT NULL ORDER BY due LIMIT 1000) AS first_rows WHERE not_before <= ", b.now())
+	s.add(" AND due IS NOT NULL ORDER BY due", b.dialect.limit(1000), ") AS first_rows WHERE not_before <= ", b.now())
 	micros, _, err := number(ctx, l.db, s.text.String(), s.args...)
 	if err != nil {
 		return // the claim will report it

@@ -57,12 +57,12 @@ func (s spyTx) Query(ctx context.Context, query string, args ...any) (outbox.Row
 }
 
 // relayStatements returns what a relay runs to send ten rows.
-func (w *world) relayStatements(t *testing.T, q *queue, box *outbox.Box) []recorded {
+func (w *world) relayStatements(t *testing.T, q *queue, box *outbox.Box, batch int) []recorded {
 	t.Helper()
 	var all []recorded
 	db := spy{outbox.SQL(w.db), new(sync.Mutex), &all}
 	ctx, cancel := context.WithCancel(t.Context())
-	relay, err := outbox.NewRelay(box, db, q.exec(), &outbox.RelayOptions{Batch: 10, Logger: quiet, StalledAfter: -1,
+	relay, err := outbox.NewRelay(box, db, q.exec(), &outbox.RelayOptions{Batch: batch, Logger: quiet, StalledAfter: -1,
 		Observer: func(outbox.Report) { cancel() }})
 	must(t, err)
 	must(t, relay.Run(ctx))
@@ -116,7 +116,7 @@ func TestAClaimReadsAnIndexOnSQLite(t *testing.T) {
 	for _, ordered := range []bool{false, true} {
 		box := w.box(t, q, func(o *outbox.Options) { o.Ordered = ordered })
 		w.store(t, box, intents(t, 20)...)
-		for _, s := range w.relayStatements(t, q, box) {
+		for _, s := range w.relayStatements(t, q, box, 10) {
 			plan := w.explain(t, s)
 			// The list of rows, 65 rows, and the bounded list that a claim sums up.
 			scans := strings.NewReplacer("SCAN json_each", "", "SCAN m", "", "SCAN locked", "", "SCAN (subquery", "", "SCAN sized", "").Replace(plan)
