@@ -24,6 +24,7 @@ type Drain struct {
 	timeout time.Duration
 
 	mu      sync.Mutex
+	until   context.Context               // guarded by mu; of Until, or nil
 	running map[*worker.Delivery]struct{} // guarded by mu
 	idle    chan struct{}                 // guarded by mu; closed when stopping and nothing runs
 	stopped bool                          // guarded by mu
@@ -40,16 +41,26 @@ func NewDrain(timeout time.Duration) *Drain {
 	return d
 }
 
+// Until makes Begin refuse jobs from the end of ctx on. That is the context of the
+// worker's Run. A busy machine may take its time until the goroutine runs that waits for
+// the end and calls Stop, and meanwhile each slot could begin one job after the other.
+func (d *Drain) Until(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.until = ctx
+}
+
 // Context returns the context under which jobs run. It ends, with the cause
 // [worker.ErrStopping], when the time for draining is over.
 func (d *Drain) Context() context.Context { return d.ctx }
 
 // Begin registers a running job. It returns a function to call when the job has
-// ended. It returns false if the worker is stopping. The job must then be put back.
+// ended. It returns false if the worker is stopping, see Stop and Until. The job must
+// then be put back.
 func (d *Drain) Begin(job *worker.Delivery) (end func(), ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped {
+	if d.stopped || d.until != nil && d.until.Err() != nil {
 		return nil, false
 	}
 	d.running[job] = struct{}{}

@@ -90,3 +90,23 @@ func TestDrainNamesTheJobsThatAreLeft(t *testing.T) {
 		}
 	})
 }
+
+// Nobody has called Stop yet: the goroutine that waits for the end of ctx has not run.
+func TestDrainBeginsNothingAfterTheEndOfItsContext(t *testing.T) {
+	t.Parallel()
+	drain := adapter.NewDrain(time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	drain.Until(ctx)
+	end, ok := drain.Begin(&worker.Delivery{ID: "id-1"})
+	if !ok {
+		t.Fatal("not begun before the end")
+	}
+	cancel()
+	if _, ok := drain.Begin(&worker.Delivery{ID: "id-2"}); ok {
+		t.Error("begun after the end")
+	}
+	end()
+	if err := drain.Stop(); err != nil {
+		t.Error(err)
+	}
+}

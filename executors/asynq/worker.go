@@ -139,6 +139,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return nil
 	}
+	w.drain.Until(ctx)
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	var watchers sync.WaitGroup
 	defer watchers.Wait()

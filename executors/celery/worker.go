@@ -125,7 +125,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		return invalid("Run: nil context")
 	case w.ran.Swap(true):
 		return invalid("Run was called before")
-	case w.rabbit != nil:
+	}
+	w.drain.Until(ctx)
+	if w.rabbit != nil {
 		return w.rabbit.run(ctx)
 	}
 	recording, giveUp := context.WithCancel(context.WithoutCancel(ctx))

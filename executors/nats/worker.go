@@ -149,6 +149,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	feeding, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	w.stop = stop
+	w.drain.Until(feeding)
 	w.wake, w.idle = make(chan struct{}, 1), make(chan delivery)
 	var err error
 	if w.receipts, err = w.newReceipts(); err != nil {

@@ -124,6 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	case w.ran.Swap(true):
 		return invalid("Run was called before")
 	}
+	w.drain.Until(ctx)
 	recording, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	for _, q := range w.queues {

@@ -168,6 +168,7 @@ func (w *Worker[TTx]) Run(ctx context.Context) error {
 	case !w.started.CompareAndSwap(false, true):
 		return fmt.Errorf("airlock: river: a second Run of a worker: %w", core.ErrInvalid)
 	}
+	w.drain.Until(ctx)
 	if !w.start(ctx) {
 		return nil
 	}

@@ -41,7 +41,7 @@ func (w *Worker) process(h *held) (next *held) {
 		end = func() {}
 	}
 	began := time.Now()
-	v, run := w.withoutRun(h, !ok || w.stopping.Load())
+	v, run := w.withoutRun(h, !ok)
 	if !run {
 		end()
 		return w.finish(h, v, 0, true)
@@ -104,7 +104,7 @@ func (w *Worker) finish(h *held, v worker.Verdict, took time.Duration, more bool
 	if w.hasEnded() { // the job was put back, since nobody could wait any longer
 		return nil
 	}
-	more = more && w.native == nil && !w.stopping.Load()
+	more = more && w.native == nil && !w.over()
 	result, next := w.record(h, w.transitionOf(h, v, time.Now()), more)
 	switch result {
 	case recorded:

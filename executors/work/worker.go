@@ -77,9 +77,9 @@ type Worker struct {
 	unrecorded   waitGroup // jobs in progress whose handlers are not running
 	heartbeats   heartbeats
 
-	begun    atomic.Bool
-	stopping atomic.Bool   // no further job is begun
-	ended    chan struct{} // closed when nothing is waited for any more
+	begun atomic.Bool
+	over  func() bool   // Run's context has ended: no further job is begun
+	ended chan struct{} // closed when nothing is waited for any more
 }
 
 // NewWorker returns a worker for the registry's tasks on the caller's pool of
@@ -158,6 +158,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	case !w.begun.CompareAndSwap(false, true):
 		return invalid("Run: the worker has been run before")
 	}
+	w.drain.Until(ctx)
+	w.over = func() bool { return ctx.Err() != nil }
 	var loops, pulse sync.WaitGroup
 	alive, stopPulse := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPulse()
@@ -175,7 +177,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.requeueLoop(ctx) })
 	loops.Go(func() { w.recoveryLoop(ctx) })
 	<-ctx.Done()
-	w.stopping.Store(true)
 	err := w.drain.Stop()
 	loops.Wait()
 	w.unrecorded.wait(recordingGrace)
