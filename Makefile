@@ -9,6 +9,8 @@ SHELL         := bash
 TAGS     ?= realservers
 # How many packages are tested at once. Each runs several servers and tests at a time.
 AT_ONCE  ?= $(shell getconf _NPROCESSORS_ONLN)
+# What takes longest begins first, so that nothing of it is left alone at the end.
+SLOWEST  := ./integration/nats ./integration/asynq ./integration/work ./integration/river
 # For one package. On a busy machine the tests with clusters need half of it.
 TIMEOUT  ?= 30m
 COUNT    ?= 1
@@ -25,7 +27,7 @@ help: ## print this list
 
 test: ## run every test, also those with real servers (installs the servers if it can)
 	@if [ -e integration/install-servers.sh ]; then integration/install-servers.sh; fi
-	go test -p=$(AT_ONCE) -timeout=$(TIMEOUT) -tags=$(TAGS) work
+	go test -p=$(AT_ONCE) -timeout=$(TIMEOUT) -tags=$(TAGS) $(SLOWEST) work
 
 test-embedded: ## run every test that needs nothing but Go
 	go test -timeout=$(TIMEOUT) work
