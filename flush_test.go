@@ -90,7 +90,7 @@ func TestAFlushErrorHasOnePrefixAndOneCount(t *testing.T) {
 		"accepted duplicate rejected not-sent failed unknown": "airlock: flush: 4 of 6 intents not accepted " +
 			"(1 unknown, 1 rejected, 1 failed, 1 not sent), first test.note ID: unknown",
 		"duplicate rejected": "airlock: flush: 1 of 2 intents not accepted (1 rejected), first test.note ID: rejected: too large",
-		"not-sent":           "airlock: flush: test.note ID: not sent: backend unavailable: not sent",
+		"not-sent":           "airlock: flush: test.note ID: not sent: backend unavailable",
 	} {
 		s := sink{fail: eachState}
 		err := runWords(t, t.Context(), s.Execute, words)

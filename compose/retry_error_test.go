@@ -30,7 +30,7 @@ func TestErrorAfterAThousandAttemptsIsShort(t *testing.T) {
 			wantErrorIs(t, err, first)
 			wantErrorIs(t, err, core.ErrUnknownOutcome)
 			wantErrorIsNot(t, err, core.ErrNotSent)
-			const want = ": unknown: connection reset; last attempt: attempt 1000: backend unavailable: not sent"
+			const want = ": unknown: connection reset; last attempt: attempt 1000: backend unavailable"
 			if text := err.Error(); !strings.HasSuffix(text, want) {
 				t.Errorf("%d bytes, %.300q, want it to end in %q", len(text), text, want)
 			}

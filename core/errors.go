@@ -37,7 +37,7 @@ var (
 	// ErrUnavailable says that the backend could not be reached, or has no room.
 	// It wraps [ErrNotSent]. Returned by executors whose backend refused the
 	// connection, or whose queue is full and does not wait.
-	ErrUnavailable = fmt.Errorf("backend unavailable: %w", ErrNotSent)
+	ErrUnavailable error = &notSentError{"backend unavailable"}
 
 	// ErrUnknownOutcome says that an intent was sent and no answer came. It may be
 	// stored. Sending the same intent again is harmless within the executor's ID
@@ -56,13 +56,21 @@ var (
 
 	// ErrEarlierFailed says that an intent was not sent because an earlier part of
 	// the same call failed. It wraps [ErrNotSent].
-	ErrEarlierFailed = fmt.Errorf("airlock: an earlier part of the call failed: %w", ErrNotSent)
+	ErrEarlierFailed error = &notSentError{"airlock: an earlier part of the call failed"}
 
 	// ErrNoHandler says that a task has no handler here. Returned by executors that
 	// run tasks in this process, and in the verdict of Registry.Perform in package
 	// worker.
 	ErrNoHandler = errors.New("no handler")
 )
+
+// notSentError is a reason why an intent was not sent. Its text does not say so:
+// the text of a [*DispatchError] already has the state, and a caller that only
+// looked at the backend has sent nothing.
+type notSentError struct{ text string }
+
+func (e *notSentError) Error() string { return e.text }
+func (e *notSentError) Unwrap() error { return ErrNotSent }
 
 // OptionError says that an executor refuses a dispatch option, and why.
 // errors.Is finds [ErrUnsupported] on it.

@@ -190,7 +190,7 @@ func Reject(out []Outcome, intents []Intent, i int, err error) []Outcome {
 	return out
 }
 
-var errOtherRefused = fmt.Errorf("airlock: another intent of the call was refused: %w", ErrNotSent)
+var errOtherRefused error = &notSentError{"airlock: another intent of the call was refused"}
 
 // ContextError returns the error of a context that is done, together with its
 // cause if it has one.

@@ -116,5 +116,5 @@ func ExampleOptions_errorText() {
 	in, _ := SendReceipt.Intent(4711)
 	_ = exec(context.Background(), in)
 	fmt.Println(spans.Ended()[0].Status().Description)
-	// Output: backend unavailable: not sent: dial redis://***@cache:6379
+	// Output: backend unavailable: dial redis://***@cache:6379
 }
