@@ -33,8 +33,9 @@ func hasPrefix(text string, prefixes []string) bool {
 }
 
 // RedisErrorText returns the text of a Redis error. It omits the arguments that
-// Redis quotes of an unknown command.
+// Redis quotes of an unknown command, and the "redis: " at the beginning of go-redis's
+// own errors, since callers say that it was Redis.
 func RedisErrorText(err error) string {
 	text, _, _ := strings.Cut(ErrorText(err, 0), ", with args")
-	return text
+	return strings.TrimPrefix(text, "redis: ")
 }

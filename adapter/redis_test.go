@@ -37,7 +37,8 @@ func TestRedisErrorTextShowsNoArguments(t *testing.T) {
 	for text, want := range map[string]string{
 		"ERR unknown command 'FOO', with args beginning with: '" + canary + "'": "ERR unknown command 'FOO'",
 		"dial redis://:" + canary + "@host: refused":                            "dial redis://***@host: refused",
-		"ERR syntax error": "ERR syntax error",
+		"ERR syntax error":        "ERR syntax error",
+		"redis: client is closed": "client is closed",
 	} {
 		if got := adapter.RedisErrorText(errors.New(text)); got != want {
 			t.Errorf("got %q, want %q", got, want)

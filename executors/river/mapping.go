@@ -153,7 +153,7 @@ func storable(opts Options, db database, in *core.Intent) (payload []byte, wrapp
 		return in.Payload(), false, nil
 	}
 	if !opts.Wrap {
-		return nil, false, fmt.Errorf("airlock: river: task %s: payload: %s (see Options.Wrap): %w", in.Task, why, core.ErrInvalid)
+		return nil, false, fmt.Errorf("airlock: river: payload: %s (see Options.Wrap): %w", why, core.ErrInvalid)
 	}
 	raw := in.Payload()
 	b := make([]byte, 0, base64.StdEncoding.EncodedLen(len(raw))+2)
