@@ -11,7 +11,7 @@ import (
 
 var (
 	// pages are those whose Go code is here, or in the examples of the packages.
-	pages = []string{"start/*.md", "retries.md", "identity.md", "scopes.md", "composing.md", "transactions.md", "outbox.md"}
+	pages = []string{"start/*.md", "retries.md", "identity.md", "scopes.md", "composing.md", "transactions.md", "outbox.md", "testing.md", "workers.md"}
 
 	// sources are the folders of that code.
 	sources = []string{".", "../../example_test.go", "../../compose", "../../airlocktest"}
