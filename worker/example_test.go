@@ -92,6 +92,26 @@ func ExampleObserver() {
 	// map[done:2 parked:1]
 }
 
+// The line that a worker logs for a panic has no stack. An observer finds it.
+func ExampleObserver_panic() {
+	logPanic := func(_ context.Context, run worker.Run) {
+		var p *core.PanicError
+		if errors.As(run.Verdict.Err, &p) {
+			fmt.Println(run.Delivery, p.Value, len(p.Stack) > 0) // a real one logs string(p.Stack)
+		}
+	}
+	reg, err := worker.NewRegistry(
+		worker.Handle(SendReceipt, func(context.Context, Receipt) error { panic("no template") }),
+		worker.Observer(logPanic),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	reg.Perform(context.Background(), worker.Delivery{ID: "receipt-7", Task: "email.receipt", Payload: []byte(`{}`)})
+	// Output: email.receipt receipt-7 no template true
+}
+
 func ExamplePermanent() {
 	charge := core.NewTask("card.charge", func(ctx context.Context, cents int) error {
 		if cents <= 0 {
