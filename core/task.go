@@ -32,6 +32,9 @@ var errZeroTask = invalidf("zero Task: tasks are made by DeclareTask or NewTask"
 // does not panic, since tasks are package variables. [Task.Validate],
 // [Task.Intent] and worker.NewRegistry return the error.
 //
+// A name that is declared twice is one task for the queue, and no producer notices.
+// worker.NewRegistry refuses two handlers for it.
+//
 // A name has 2 to 127 of the characters A-Z a-z 0-9 _ . : / + - and begins with a
 // letter, digit or _. No part between dots is empty.
 func DeclareTask[A any](name string, defaults ...Option) Task[A] {
