@@ -48,5 +48,25 @@ func LogRun(ctx context.Context, logger *slog.Logger, run worker.Run) {
 	logger.LogAttrs(ctx, level, message, attrs...)
 }
 
+// LogLost says at Warn that a worker has lost its backend and tries again, in the same
+// form on every queue. Call it once, and [LogBack] when the backend serves the worker
+// again. executor is core.Capabilities.Executor. attrs are what else is known, mostly the
+// error.
+func LogLost(logger *slog.Logger, executor string, attrs ...slog.Attr) {
+	logLink(logger, slog.LevelWarn, "airlock: backend lost, trying again", executor, attrs)
+}
+
+// LogBack says at Info that the backend is back, see [LogLost].
+func LogBack(logger *slog.Logger, executor string, attrs ...slog.Attr) {
+	logLink(logger, slog.LevelInfo, "airlock: backend is back", executor, attrs)
+}
+
+func logLink(logger *slog.Logger, level slog.Level, message, executor string, attrs []slog.Attr) {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.LogAttrs(context.Background(), level, message, append([]slog.Attr{slog.String("executor", executor)}, attrs...)...)
+}
+
 // maxLogText is the longest error text in a log line, in bytes.
 const maxLogText = 2000

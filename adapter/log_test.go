@@ -98,3 +98,22 @@ func TestLogRunWithoutALoggerUsesTheDefault(t *testing.T) {
 		t.Errorf("logged %s", b.String())
 	}
 }
+
+func TestABackendThatIsLostIsLoggedAlikeOnEveryQueue(t *testing.T) {
+	t.Parallel()
+	var got strings.Builder
+	logger := slog.New(slog.NewTextHandler(&got, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	adapter.LogLost(logger, "work", slog.String("error", "refused"))
+	adapter.LogBack(logger, "work")
+	const want = `level=WARN msg="airlock: backend lost, trying again" executor=work error=refused
+level=INFO msg="airlock: backend is back" executor=work
+`
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+}

@@ -156,13 +156,12 @@ func (c *workerClient) note(err error) {
 		c.pause = 0
 	}
 	c.mu.Unlock()
-	switch ctx := context.Background(); {
+	switch {
 	case !changed:
 	case away:
-		c.logger.LogAttrs(ctx, slog.LevelWarn, "airlock: asynq: redis is not available, the worker tries again",
-			slog.String("error", adapter.RedisErrorText(err)))
+		adapter.LogLost(c.logger, name, slog.String("error", adapter.RedisErrorText(err)))
 	default:
-		c.logger.LogAttrs(ctx, slog.LevelInfo, "airlock: asynq: redis is available again")
+		adapter.LogBack(c.logger, name)
 	}
 }
 

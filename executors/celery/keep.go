@@ -128,10 +128,10 @@ func (o *outage) note(err error) {
 	switch {
 	case err != nil && !o.down:
 		o.down = true
-		o.log.Warn("airlock: celery: redis failed, will try again", slog.String("error", adapter.RedisErrorText(&backendError{err})))
+		adapter.LogLost(o.log, name, slog.String("error", adapter.RedisErrorText(&backendError{err})))
 	case err == nil && o.down:
 		o.down = false
-		o.log.Info("airlock: celery: redis works again")
+		adapter.LogBack(o.log, name)
 	}
 }
 

@@ -1,6 +1,7 @@
 package natsexec
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -41,14 +42,18 @@ func (h *health) lost(logger *slog.Logger, s *source, err error) {
 	}
 	h.bad[s] = kind
 	if kind == misfit {
-		logger.Error("airlock: nats: the worker cannot fetch jobs until its consumer is changed or deleted", attrsOf(s, err)...)
+		logger.LogAttrs(context.Background(), slog.LevelError, "airlock: nats: the worker cannot fetch jobs until its consumer is changed or deleted", attrsOf(s, err)...)
 		return
 	}
-	logger.Warn("airlock: nats: the worker cannot fetch jobs, trying again", attrsOf(s, err)...)
+	if s == nil {
+		adapter.LogLost(logger, name, attrsOf(s, err)...)
+		return
+	}
+	logger.LogAttrs(context.Background(), slog.LevelWarn, "airlock: nats: the worker cannot fetch jobs of a queue, trying again", attrsOf(s, err)...)
 }
 
-func attrsOf(s *source, err error) []any {
-	var attrs []any
+func attrsOf(s *source, err error) []slog.Attr {
+	var attrs []slog.Attr
 	if s != nil {
 		attrs = append(attrs, slog.String("queue", s.queue))
 	}
@@ -70,5 +75,9 @@ func (h *health) back(logger *slog.Logger, s *source) {
 	}
 	delete(h.bad, s)
 	delete(h.bad, nil)
-	logger.Info("airlock: nats: the worker fetches jobs again", attrsOf(s, nil)...)
+	if s == nil {
+		adapter.LogBack(logger, name)
+		return
+	}
+	logger.LogAttrs(context.Background(), slog.LevelInfo, "airlock: nats: the worker fetches jobs of a queue again", attrsOf(s, nil)...)
 }

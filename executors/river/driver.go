@@ -41,17 +41,16 @@ type driverState struct {
 }
 
 // noteLost logs that the database does not answer, unless it has been logged.
-func (s *driverState) noteLost(ctx context.Context, err error) {
+func (s *driverState) noteLost(err error) {
 	if !s.lost.Swap(true) {
-		s.jobs.log().LogAttrs(ctx, slog.LevelWarn, "airlock: database lost, trying again",
-			slog.String("executor", name), slog.String("error", adapter.ErrorText(err, maxErrorText)))
+		adapter.LogLost(s.jobs.log(), name, slog.String("error", adapter.ErrorText(err, maxErrorText)))
 	}
 }
 
 // noteBack logs that the database answers again.
-func (s *driverState) noteBack(ctx context.Context) {
+func (s *driverState) noteBack() {
 	if s.lost.Swap(false) {
-		s.jobs.log().LogAttrs(ctx, slog.LevelInfo, "airlock: database back", slog.String("executor", name))
+		adapter.LogBack(s.jobs.log(), name)
 	}
 }
 
@@ -120,10 +119,10 @@ func (e workerExecutor) JobGetAvailable(ctx context.Context, params *riverdriver
 	defer cancel()
 	res, err := e.Executor.JobGetAvailable(ctx, params)
 	if err != nil {
-		e.state.noteLost(ctx, err)
+		e.state.noteLost(err)
 		return res, err
 	}
-	e.state.noteBack(ctx)
+	e.state.noteBack()
 	e.state.once.Do(func() {
 		e.state.kinds = slices.Clone(params.Kind)
 		close(e.state.fetched)

@@ -191,7 +191,7 @@ func (w *Worker[TTx]) start(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			break
 		}
-		w.state.noteLost(ctx, err)
+		w.state.noteLost(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):

@@ -54,7 +54,7 @@ func (l *outageLog) note(call string, err error) {
 		delete(l.failing, call)
 		if !l.refused[call] {
 			l.refused[call] = true
-			l.write(slog.LevelWarn, "airlock: work: Redis refuses a call", slog.String("call", call), slog.Any("error", &backendError{err}))
+			l.log.LogAttrs(context.Background(), slog.LevelWarn, "airlock: work: Redis refuses a call", slog.String("call", call), slog.Any("error", &backendError{err}))
 		}
 	default:
 		f := l.failing[call]
@@ -64,7 +64,7 @@ func (l *outageLog) note(call string, err error) {
 		l.failing[call] = f
 		if !l.down && now.Sub(f.since) >= lostAfter {
 			l.down = true
-			l.write(slog.LevelWarn, "airlock: work: Redis cannot be reached or refuses to serve", slog.String("call", call), slog.Any("error", &backendError{err}))
+			adapter.LogLost(l.log, name, slog.String("call", call), slog.Any("error", &backendError{err}))
 		}
 		return
 	}
@@ -78,11 +78,7 @@ func (l *outageLog) note(call string, err error) {
 		delete(l.failing, other)
 	}
 	l.down = false
-	l.write(slog.LevelInfo, "airlock: work: Redis is back")
-}
-
-func (l *outageLog) write(level slog.Level, text string, attrs ...slog.Attr) {
-	l.log.LogAttrs(context.Background(), level, text, attrs...)
+	adapter.LogBack(l.log, name)
 }
 
 // isFinal reports whether Redis has answered with an error that it will answer with

@@ -37,7 +37,7 @@ func TestALostRedisIsLoggedOnceAndItsReturnOnce(t *testing.T) {
 		time.Sleep(forgottenAfter)
 		l.note("fetch", nil)
 		l.note("look", nil)
-		if lines() != 2 || !strings.Contains(log.String(), "Redis is back") {
+		if lines() != 2 || !strings.Contains(log.String(), "backend is back") {
 			t.Errorf("%d lines:\n%s", lines(), log.String())
 		}
 		for range 10 {

@@ -34,7 +34,7 @@ func TestARedisThatIsAwayIsLoggedOnce(t *testing.T) {
 		if err := w.Run(ctx); err != nil {
 			t.Error(err)
 		}
-		if lines := strings.Count(log.String(), "\n"); lines != 1 || strings.Contains(log.String(), "SECRET") || !strings.Contains(log.String(), "cannot be reached") {
+		if lines := strings.Count(log.String(), "\n"); lines != 1 || strings.Contains(log.String(), "SECRET") || !strings.Contains(log.String(), "backend lost") {
 			t.Errorf("%d lines in an hour:\n%s", lines, log.String())
 		}
 	})

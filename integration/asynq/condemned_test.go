@@ -80,7 +80,7 @@ func TestAConnectionWhoseServerWasDemotedIsClosed(t *testing.T) {
 					_, err := inspector.Queues(w.Ctx)
 					return err != nil
 				})
-				w.Eventually("the worker notices", func() bool { return log.lines("WARN", "redis is not available") == 1 })
+				w.Eventually("the worker notices", func() bool { return log.lines("WARN", "backend lost") == 1 })
 				a.at.Store(new(after.Addr()))
 				w.Eventually("dispatches are accepted", func() bool {
 					got, _ := w.States(w.Intent("after"))

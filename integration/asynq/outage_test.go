@@ -63,7 +63,7 @@ func TestAnswersAreRecordedAfterAnOutage(t *testing.T) {
 	for range 4 * each {
 		trial.Receive(w.Trial, ended)
 	}
-	w.Eventually("the worker has noticed", func() bool { return log.lines("WARN", "redis is not available") == 1 })
+	w.Eventually("the worker has noticed", func() bool { return log.lines("WARN", "backend lost") == 1 })
 	time.Sleep(500 * time.Millisecond) // several tries of each
 	w.Must(proxy.Up())
 	for name, want := range answers {
@@ -80,7 +80,7 @@ func TestAnswersAreRecordedAfterAnOutage(t *testing.T) {
 	if n := len(w.Await(4*each + 1)); n != 4*each+1 {
 		t.Errorf("%d runs of %d jobs", n, 4*each+1)
 	}
-	if lost, back := log.lines("WARN", "redis is not available"), log.lines("INFO", "redis is available again"); lost != 1 || back != 1 {
+	if lost, back := log.lines("WARN", "backend lost"), log.lines("INFO", "backend is back"); lost != 1 || back != 1 {
 		t.Errorf("lost is logged %d times, back %d times", lost, back)
 	}
 	for _, level := range []string{"WARN", "ERROR"} {
@@ -106,7 +106,7 @@ func TestALostReplyToARecordIsNoError(t *testing.T) {
 		w.awaitState("default", name, want.state)
 	}
 	w.Eventually("every reply was lost", func() bool { return loser.count() == len(answers) })
-	w.Eventually("the answer is no error", func() bool { return log.lines("INFO", "redis is available again") > 0 })
+	w.Eventually("the answer is no error", func() bool { return log.lines("INFO", "backend is back") > 0 })
 	if n := log.lines("WARN", "Will retry syncing"); n > 0 {
 		t.Errorf("%d records failed: %s", n, log.String())
 	}
@@ -169,7 +169,7 @@ func TestARedisThatIsAwayIsWaitedFor(t *testing.T) {
 	w.Must(proxy.Up())
 	w.awaitState("default", "x", "completed")
 	proxy.Down()
-	w.Eventually("the second outage is noticed", func() bool { return log.lines("WARN", "redis is not available") == 2 })
+	w.Eventually("the second outage is noticed", func() bool { return log.lines("WARN", "backend lost") == 2 })
 	w.Must(stop())
 }
 

@@ -220,7 +220,7 @@ func jobsRunOnWhenTheConnectionIsLost(t *testing.T, server *servers.RabbitMQServ
 	for n := range 2 {
 		line.Drop()
 		await(t, "the worker consumes again", func() bool {
-			return log.count("airlock: celery: rabbitmq: connected again") == n+1 && waiting(t, server.Addr(), "cut") == 0 && consumers(t, server.Addr(), "cut") == 1
+			return log.count("airlock: backend is back") == n+1 && waiting(t, server.Addr(), "cut") == 0 && consumers(t, server.Addr(), "cut") == 1
 		})
 	}
 	close(end)
@@ -235,7 +235,7 @@ func jobsRunOnWhenTheConnectionIsLost(t *testing.T, server *servers.RabbitMQServ
 	if n := waiting(t, server.Addr(), "cut"); n != 0 {
 		t.Errorf("%d jobs are left", n)
 	}
-	if lost, back := log.count("airlock: celery: rabbitmq: connection lost"), log.count("airlock: celery: rabbitmq: connected again"); lost != 2 || back != 2 {
+	if lost, back := log.count("airlock: backend lost, trying again"), log.count("airlock: backend is back"); lost != 2 || back != 2 {
 		t.Errorf("logged %d losses and %d returns, want 2 of each", lost, back)
 	}
 }

@@ -37,7 +37,7 @@ func (l lines) await(w *testEnv, text string) {
 	}
 }
 
-const notYet = "cannot fetch jobs"
+const notYet = "trying again" // the connection is lost, or a queue cannot be fetched from
 
 // hear gives the testEnv's workers a logger that can be listened to.
 func (w *testEnv) hear() lines {

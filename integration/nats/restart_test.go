@@ -69,10 +69,10 @@ func TestAWorkerGoesOnSoonAfterItsServerWasKilled(t *testing.T) {
 	lost, regained := 0, 0
 	for len(logged) > 0 {
 		line := next(w, logged)
-		if strings.Contains(line, "cannot fetch jobs") {
+		if strings.Contains(line, notYet) {
 			lost++
 		}
-		if strings.Contains(line, "fetches jobs again") {
+		if strings.Contains(line, "backend is back") || strings.Contains(line, "fetches jobs of a queue again") {
 			regained++
 		}
 	}

@@ -144,7 +144,7 @@ func TestAConsumerThatNoLongerFitsBuriesNothing(t *testing.T) {
 					t.Errorf("ran %q", got)
 				}
 			}
-			logged.await(w, "fetches jobs again")
+			logged.await(w, "fetches jobs of a queue again")
 			w.wantStored("JOBS.>", 0)
 		})
 	}
@@ -195,7 +195,7 @@ func TestAQueueThatIsSickFromTheStartDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 	w.send(w.intent("kept", core.Queue("mail")))
 	line := ""
-	for !strings.Contains(line, notYet) {
+	for !strings.Contains(line, "of a queue, "+notYet) {
 		line = next(w, logged)
 	}
 	if !strings.Contains(line, "queue=mail") {

@@ -44,7 +44,7 @@ func outageIsLoggedOnce(e *testEnv) {
 	}
 	log.mu.Lock()
 	defer log.mu.Unlock()
-	if len(log.seen) != 2 || log.seen["airlock: rabbitmq: connection lost"] != 1 || log.seen["airlock: rabbitmq: connected again"] != 1 {
+	if len(log.seen) != 2 || log.seen["airlock: backend lost, trying again"] != 1 || log.seen["airlock: backend is back"] != 1 {
 		e.Errorf("logged %v, want the loss and the return once", log.seen)
 	}
 }

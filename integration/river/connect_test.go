@@ -176,7 +176,7 @@ func TestAWorkerWaitsForItsDatabase(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	lost, back := `msg="airlock: database lost, trying again"`, `msg="airlock: database back"`
+	lost, back := `msg="airlock: backend lost, trying again"`, `msg="airlock: backend is back"`
 	for n := 1; n <= 2; n++ {
 		f.testEnv.until("the loss is logged", func() bool { return lines.count(lost) == n })
 		time.Sleep(500 * time.Millisecond) // for some tries more

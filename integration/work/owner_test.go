@@ -212,7 +212,7 @@ func TestASuccessThatTheWorkerKnowsIsNotRunAgain(t *testing.T) {
 				if n := len(w.Await(0)); n != 20 {
 					t.Errorf("%d runs of 20 jobs", n)
 				}
-				if lost, back := log.count("cannot be reached"), log.count("Redis is back"); lost != 1 || back != 1 {
+				if lost, back := log.count("backend lost"), log.count("backend is back"); lost != 1 || back != 1 {
 					t.Errorf("Redis was lost %d times and back %d times, in the log", lost, back)
 				}
 				w.Must(errors.Join(r.stop(), rdb.Close(), w.rdb.Close()))

@@ -112,12 +112,12 @@ func TestADemotedRedisIsLeft(t *testing.T) {
 			t.Fatalf("%d connections to a demoted server are kept", n)
 		}
 	}
-	w.Eventually("the worker has noticed", func() bool { return log.count("level=WARN", "refuses to serve") > 0 })
+	w.Eventually("the worker has noticed", func() bool { return log.count("level=WARN", "backend lost") > 0 })
 	<-time.After(2 * time.Second)
 	replicaOf("no", "one")
 	w.Want("accepted", w.Intent("after"))
 	w.Await(2)
-	w.Eventually("the worker has noticed its return", func() bool { return log.count("Redis is back") > 0 })
+	w.Eventually("the worker has noticed its return", func() bool { return log.count("backend is back") > 0 })
 	if n := log.count("level=WARN"); n != 1 {
 		t.Errorf("%d warnings:\n%s", n, log.all.String())
 	}

@@ -153,7 +153,7 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 	l.Consume(ctx, Consumer{Queue: "q", Name: "q"})
 	l.Close()
 	got := log.String()
-	if strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="test: rabbitmq: connection lost" who=worker error=`) || !strings.Contains(got, errNoDial.Error()) {
+	if strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="airlock: backend lost, trying again" executor=test who=worker error=`) || !strings.Contains(got, errNoDial.Error()) {
 		t.Errorf("logged %q after %d dials", got, dials.Load())
 	}
 }

@@ -115,7 +115,7 @@ func (l *Link) connect(d *dialing, pause time.Duration) {
 	default:
 		l.conn, l.pause = d.conn, 0
 		if l.down {
-			l.log.LogAttrs(context.Background(), slog.LevelInfo, l.name.text("connected again"), l.attrs...)
+			adapter.LogBack(l.log, l.name.executor(), l.attrs...)
 		}
 		l.down = false
 	}
@@ -143,7 +143,7 @@ func (l *Link) lost(err error) {
 	if err != nil {
 		attrs = append(attrs, slog.String("error", adapter.ErrorText(err, maxErrorText)))
 	}
-	l.log.LogAttrs(context.Background(), slog.LevelWarn, l.name.text("connection lost"), attrs...)
+	adapter.LogLost(l.log, l.name.executor(), attrs...)
 }
 
 // Close ends the connection, and waits for a dial that is under way, if that obeys

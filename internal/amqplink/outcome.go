@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -18,6 +19,12 @@ const maxErrorText = 2000 // bytes
 type Name string
 
 func (n Name) text(s string) string { return string(n) + ": " + s }
+
+// executor returns "rabbitmq" of "airlock: rabbitmq".
+func (n Name) executor() string {
+	executor, _, _ := strings.Cut(strings.TrimPrefix(string(n), "airlock: "), ":")
+	return executor
+}
 
 func (n Name) errClosed() error {
 	return fmt.Errorf("%s: closed: %w: %w", n, core.ErrClosed, core.ErrNotSent)
