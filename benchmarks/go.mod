@@ -26,6 +26,7 @@ require (
 	github.com/alitto/pond/v2 v2.7.1
 	github.com/goairlock/airlock v0.1.0
 	github.com/goairlock/airlock/executors/asynq v0.1.0
+	github.com/goairlock/airlock/executors/celery v0.1.0
 	github.com/goairlock/airlock/executors/nats v0.1.0
 	github.com/goairlock/airlock/executors/pool v0.1.0
 	github.com/goairlock/airlock/executors/rabbitmq v0.1.0

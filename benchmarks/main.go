@@ -54,6 +54,8 @@ var groups = []func() Group{
 	riverSQLiteGroup,
 	natsGroup,
 	rabbitmqGroup,
+	celeryGroup,
+	celeryAMQPGroup,
 	outboxGroup,
 }
 
@@ -64,6 +66,8 @@ var workerGroups = []func() WorkerGroup{
 	riverWorkers,
 	natsWorkers,
 	rabbitmqWorkers,
+	celeryWorkers,
+	celeryAMQPWorkers,
 }
 
 func main() {

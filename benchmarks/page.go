@@ -196,9 +196,9 @@ in a random order, and a ratio here is the median, over all rounds, of the ratio
 the round. One call with one intent is compared with the library's own call, since that
 is what a program would write instead. Larger calls are compared with the limit: the
 fastest known way to store the same jobs. Workers are compared with the library's own,
-with the same jobs and handlers. The servers run on the same machine and share its cores.
-PostgreSQL does not sync to the disk, as the time of that is the same for all and would
-hide the rest.
+or with a loop over the client where it has none, with the same jobs and handlers. The
+servers run on the same machine and share its cores. PostgreSQL does not sync to the
+disk, as the time of that is the same for all and would hide the rest.
 
 Where each target comes from is in the tables, and all of them are in
 [target.go](../benchmarks/target.go). A target that is missed is marked in the tables and

@@ -52,7 +52,7 @@ func rabbitSetup(ctx context.Context, w *world) (rabbitexec.Dial, *amqp.Channel,
 }
 
 // rabbitChannel returns a channel of a connection of its own, which end closes.
-func rabbitChannel(ctx context.Context, dial rabbitexec.Dial) (_ *amqp.Channel, end func(), err error) {
+func rabbitChannel(ctx context.Context, dial func(context.Context) (*amqp.Connection, error)) (_ *amqp.Channel, end func(), err error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -89,11 +89,19 @@ func setupRabbitMQ(ctx context.Context, w *world) ([]Contender, error) {
 		_, err = ch.QueuePurge(rabbitQueue, false)
 		return err
 	}
+	return rabbitContenders(ctx, ch, rabbitQueue, &messages, Contender{
+		Name: "airlock", Prepare: prepare, HandOver: func(int) error { return exec.Execute(ctx, intents...) },
+	}), nil
+}
+
+// rabbitContenders are ours between those that publish the messages with the client
+// alone, on a channel with confirms. All are prepared as ours is.
+func rabbitContenders(ctx context.Context, ch *amqp.Channel, queue string, messages *[]amqp.Publishing, ours Contender) []Contender {
 	publish := func(batch []amqp.Publishing) error {
 		confirms := make([]*amqp.DeferredConfirmation, len(batch))
 		for i, m := range batch {
 			var err error
-			if confirms[i], err = ch.PublishWithDeferredConfirm("", rabbitQueue, true, false, m); err != nil {
+			if confirms[i], err = ch.PublishWithDeferredConfirm("", queue, true, false, m); err != nil {
 				return err
 			}
 		}
@@ -105,15 +113,15 @@ func setupRabbitMQ(ctx context.Context, w *world) ([]Contender, error) {
 		return nil
 	}
 	return []Contender{
-		{Name: "loop, each confirm awaited", MaxSize: loopSize, Prepare: prepare, HandOver: func(int) error {
-			for i := range messages {
-				if err := publish(messages[i : i+1]); err != nil {
+		{Name: "loop, each confirm awaited", MaxSize: loopSize, Prepare: ours.Prepare, HandOver: func(int) error {
+			for i := range *messages {
+				if err := publish((*messages)[i : i+1]); err != nil {
 					return err
 				}
 			}
 			return nil
 		}},
-		{Name: "airlock", Prepare: prepare, HandOver: func(int) error { return exec.Execute(ctx, intents...) }},
-		{Name: "limit: confirms awaited at the end", Reference: true, Prepare: prepare, HandOver: func(int) error { return publish(messages) }},
-	}, nil
+		ours,
+		{Name: "limit: confirms awaited at the end", Reference: true, Prepare: ours.Prepare, HandOver: func(int) error { return publish(*messages) }},
+	}
 }

@@ -52,7 +52,7 @@ func setupRabbitMQWorkers(ctx context.Context, w *world) ([]WorkerContender, err
 		return running(ctx, w.Run), nil
 	}
 	own := func(ctx context.Context, slots int, handle func()) (func() error, error) {
-		return consumeRabbitMQ(ctx, dial, slots, handle)
+		return consumeRabbitMQ(ctx, dial, rabbitQueue, slots, decodeArgs, handle)
 	}
 	return []WorkerContender{
 		{Name: "Consume and Ack", Reference: true, Fill: fill, Start: own, Left: left},
@@ -60,8 +60,14 @@ func setupRabbitMQWorkers(ctx context.Context, w *world) ([]WorkerContender, err
 	}, nil
 }
 
+// decodeArgs decodes the arguments of a job of benchTask.
+func decodeArgs(body []byte) error {
+	var args benchArgs
+	return json.Unmarshal(body, &args)
+}
+
 // consumeRabbitMQ is what a program would write with the client alone.
-func consumeRabbitMQ(ctx context.Context, dial rabbitexec.Dial, slots int, handle func()) (stop func() error, err error) {
+func consumeRabbitMQ(ctx context.Context, dial func(context.Context) (*amqp.Connection, error), queue string, slots int, decode func([]byte) error, handle func()) (stop func() error, err error) {
 	ch, end, err := rabbitChannel(ctx, dial)
 	if err != nil {
 		return nil, err
@@ -70,7 +76,7 @@ func consumeRabbitMQ(ctx context.Context, dial rabbitexec.Dial, slots int, handl
 		end()
 		return nil, err
 	}
-	deliveries, err := ch.Consume(rabbitQueue, "bench", false, false, false, false, nil)
+	deliveries, err := ch.Consume(queue, "bench", false, false, false, false, nil)
 	if err != nil {
 		end()
 		return nil, err
@@ -80,7 +86,7 @@ func consumeRabbitMQ(ctx context.Context, dial rabbitexec.Dial, slots int, handl
 	go func() {
 		defer close(consumed)
 		for d := range deliveries {
-			jobs.Go(func() { runRabbitMQ(&d, handle) })
+			jobs.Go(func() { runRabbitMQ(&d, decode, handle) })
 		}
 	}()
 	return func() error {
@@ -93,9 +99,8 @@ func consumeRabbitMQ(ctx context.Context, dial rabbitexec.Dial, slots int, handl
 	}, nil
 }
 
-func runRabbitMQ(d *amqp.Delivery, handle func()) {
-	var args benchArgs
-	if json.Unmarshal(d.Body, &args) != nil {
+func runRabbitMQ(d *amqp.Delivery, decode func([]byte) error, handle func()) {
+	if decode(d.Body) != nil {
 		return // the benchmark finds it among what is left
 	}
 	handle()

@@ -74,6 +74,11 @@ var targets = slices.Concat([]target{
 	{Group: "rabbitmq", Title: "RabbitMQ", Sizes: one, What: handOver, Ours: "airlock", Over: "loop, each confirm awaited"},
 	{Group: "rabbitmq", Title: "RabbitMQ", Sizes: larger, What: handOver, Ours: "airlock", Over: "limit: confirms awaited at the end"},
 
+	{Group: "celery", Title: "Celery on Redis", Sizes: one, What: handOver, Ours: "airlock", Over: "loop of LPUSH"},
+	{Group: "celery", Title: "Celery on Redis", Sizes: larger, What: handOver, Ours: "airlock", Over: "limit: one LPUSH of the same bytes"},
+	{Group: "celery-amqp", Title: "Celery on RabbitMQ", Sizes: one, What: handOver, Ours: "airlock", Over: "loop, each confirm awaited"},
+	{Group: "celery-amqp", Title: "Celery on RabbitMQ", Sizes: larger, What: handOver, Ours: "airlock", Over: "limit: confirms awaited at the end"},
+
 	{Group: "outbox", Title: "outbox, to store", What: handOver, Ours: "airlock, stored for a relay", Over: "plain INSERT of the same bytes", Max: 1.3, Source: fromOutbox},
 	{Group: "outbox", Title: "outbox, over watermill's forwarder", Sizes: []int{10000}, What: untilDone, Ours: "airlock, stored for a relay", Over: "watermill's SQL forwarder", Max: 0.2, Source: fromOutbox},
 },
@@ -82,6 +87,8 @@ var targets = slices.Concat([]target{
 	workerTargets("worker-river", "worker of River", "River's client"),
 	workerTargets("worker-nats", "worker of NATS", "Consume and DoubleAck"),
 	workerTargets("worker-rabbitmq", "worker of RabbitMQ", "Consume and Ack"),
+	workerTargets("worker-celery", "worker of Celery on Redis", "BRPOP and kombu's records"),
+	workerTargets("worker-celery-amqp", "worker of Celery on RabbitMQ", "Consume and Ack"),
 )
 
 // workerTargets are the same for every queue.
