@@ -5,6 +5,7 @@ package rabbitmq_test
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,17 +13,41 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/goairlock/airlock/conformance"
 	"github.com/goairlock/airlock/core"
 	rabbitexec "github.com/goairlock/airlock/executors/rabbitmq"
 	"github.com/goairlock/airlock/integration/servers"
 	"github.com/goairlock/airlock/worker"
 )
 
-// In a cluster of three the leader of a quorum queue is killed while jobs are sent and
-// run. Every accepted job runs, and none that was not sent does.
-func TestLeaderOfAQuorumQueueIsKilled(t *testing.T) {
+// TestConformanceOnACluster has one cluster for all of its tests, as each start of a node
+// takes ten seconds of a processor.
+func TestConformanceOnACluster(t *testing.T) {
 	t.Parallel()
 	nodes := servers.RabbitMQCluster(t, 3, servers.RabbitMQOptions{})
+	h := harness("rabbitmq-cluster", nodes, rabbitexec.Topology{})
+	h.Subject.Settings["nodes"] = "3"
+	h.Restart = func(context.Context) error {
+		if err := nodes[0].Kill(); err != nil { // the leaders are on this node
+			return err
+		}
+		if err := nodes[0].Restart(); err != nil || !thorough() {
+			return err // a plain test run leaves out the rest, which takes a minute
+		}
+		return restart(nodes[1:])
+	}
+	conformance.Run(t, h)
+	t.Run("the leader of a quorum queue is killed", func(t *testing.T) { leaderIsKilled(t, nodes) })
+}
+
+// thorough reports whether a run may take minutes, as in make faults, soak and matrix.
+func thorough() bool {
+	return os.Getenv("CONFORMANCE_EFFORT") != "" || os.Getenv("CONFORMANCE_REPORT") != ""
+}
+
+// The leader of a quorum queue is killed while jobs are sent and run. Every accepted job
+// runs, and none that was not sent does.
+func leaderIsKilled(t *testing.T, nodes []*servers.RabbitMQServer) {
 	e := setup(t, nodes[0], rabbitexec.Topology{}) // the leaders are on this node
 	var turn atomic.Int64
 	anyNode := func(ctx context.Context) (*amqp.Connection, error) {

@@ -5,6 +5,7 @@ package rabbitmq_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,27 +19,30 @@ import (
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	s := servers.RabbitMQ(t, servers.RabbitMQOptions{})
-	conformance.Run(t, harness("rabbitmq", s, rabbitexec.Topology{}))
+	nodes := servers.RabbitMQCluster(t, 1, servers.RabbitMQOptions{})
+	conformance.Run(t, harness("rabbitmq", nodes, rabbitexec.Topology{}))
 }
 
 func TestConformanceOfClassicQueues(t *testing.T) {
 	t.Parallel()
-	s := servers.RabbitMQ(t, servers.RabbitMQOptions{})
-	h := harness("rabbitmq-classic", s, rabbitexec.Topology{Classic: true, Priorities: true, Inbox: redisInbox(t)})
+	nodes := servers.RabbitMQCluster(t, 1, servers.RabbitMQOptions{})
+	h := harness("rabbitmq-classic", nodes, rabbitexec.Topology{Classic: true, Priorities: true, Inbox: redisInbox(t)})
 	h.Subject.Settings["inbox"] = "redis"
 	conformance.Run(t, h)
 }
 
-func harness(name string, server *servers.RabbitMQServer, topology rabbitexec.Topology) conformance.Harness {
-	addr := server.Addr()
+// harness connects the systems to the nodes in turn. The queues have their leaders on the
+// first node, where all else is done.
+func harness(name string, nodes []*servers.RabbitMQServer, topology rabbitexec.Topology) conformance.Harness {
+	addr := nodes[0].Addr()
+	var turn atomic.Int64
 	return conformance.Harness{
 		Scale: 10, Settle: 300 * time.Millisecond, // Scale bounds only what a green run does not use up, but for Settle
 		Subject: conformance.Subject{
 			Name: name, Module: "github.com/goairlock/airlock/executors/rabbitmq", Backend: "rabbitmq",
 			Settings: map[string]string{"library": "amqp091-go v1.16.0"},
 		},
-		Restart:        func(context.Context) error { return server.Restart() },
+		Restart:        func(context.Context) error { return restart(nodes) },
 		RecoversWithin: 2 * time.Second, // times Scale. The server misses the heartbeats of a lost worker after 6 seconds
 		RetryWithin:    5 * time.Second,
 		ParksFor:       2 * time.Second,
@@ -55,7 +59,8 @@ func harness(name string, server *servers.RabbitMQServer, topology rabbitexec.To
 			},
 		}},
 		New: func(t conformance.T, s conformance.Setup) conformance.System {
-			return system(t, addr, s, topology)
+			node := nodes[int(turn.Add(1))%len(nodes)]
+			return system(t, addr, node.Addr(), s, topology)
 		},
 		Native: &conformance.Native{
 			Produce: func(ctx context.Context, namespace, task string, payload []byte) error {
@@ -68,8 +73,20 @@ func harness(name string, server *servers.RabbitMQServer, topology rabbitexec.To
 	}
 }
 
-func system(t conformance.T, addr string, s conformance.Setup, topology rabbitexec.Topology) conformance.System {
-	lines := conformance.NewLines(t, s, addr)
+// restart stops one node after the other in good order, as an upgrade does.
+func restart(nodes []*servers.RabbitMQServer) error {
+	for _, node := range nodes {
+		if err := node.Restart(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// system has an executor and a worker that use the node at near. The queues are declared
+// and looked at through the node at addr.
+func system(t conformance.T, addr, near string, s conformance.Setup, topology rabbitexec.Topology) conformance.System {
+	lines := conformance.NewLines(t, s, near)
 	topology.Prefix = s.Namespace + "."
 	if s.NativeNames != nil {
 		topology.QueueNames = map[string]string{}
@@ -114,7 +131,7 @@ func system(t conformance.T, addr string, s conformance.Setup, topology rabbitex
 	wire := servers.WireTo(lines.WorkerAddr)
 	var freeze func() (func() error, error)
 	if s.Freezes { // the server takes a connection without a heartbeat for dead
-		proxy, err := faultproxy.New(addr)
+		proxy, err := faultproxy.New(near)
 		if err != nil {
 			t.Fatalf("proxy: %v", err)
 		}
