@@ -23,7 +23,7 @@ func lostAck(p *probe) {
 	s := p.faulty(Setup{Slots: 1})
 	switch {
 	case s.sys.WorkerProxy == nil:
-		p.notRun("the harness has no System.WorkerProxy")
+		p.lacks("System.WorkerProxy")
 	case s.caps.Delivery != core.GuaranteeAtLeastOnce:
 		p.notApplicable("%s is declared", s.caps.Delivery)
 	}
@@ -101,7 +101,7 @@ func longerThanLease(p *probe) {
 	case s.sys.Inline || s.caps.Durability == core.DurabilityProcess:
 		p.notApplicable("a job is not leased, but run")
 	case p.h.Lease <= 0:
-		p.notRun("the harness has no Lease")
+		p.lacks("Lease")
 	}
 	p.affords("a job of three leases", 3*p.h.Lease)
 	twins := s.caps.IDWindow.PerQueue && s.honours(core.OptionID) && s.honours(core.OptionQueue)

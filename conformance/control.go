@@ -336,7 +336,7 @@ func pause(p *probe) {
 		p.fail("Depth says that the queue is paused", "it does not")
 	}
 	if i.sys.Stop == nil {
-		p.notRun("the harness has no System.Stop")
+		p.lacks("System.Stop")
 	}
 	i.stop()
 	next := p.inspect(Setup{Namespace: i.setup.Namespace})

@@ -51,7 +51,7 @@ func killedRun(p *probe, most int, judge func(next *subject, again func() []int)
 	case s.caps.Delivery != core.GuaranteeAtLeastOnce:
 		p.notApplicable("%s is claimed", s.caps.Delivery)
 	case s.sys.Kill == nil:
-		p.notRun("the harness has no System.Kill")
+		p.lacks("System.Kill")
 	}
 	p.affords("the recovery of a killed worker's job", p.h.RecoversWithin)
 	never := make(chan struct{})

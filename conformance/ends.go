@@ -52,7 +52,7 @@ func (p *probe) openTeam(s Setup) *team {
 	case t.caps.Durability != core.DurabilityBroker:
 		p.notApplicable("jobs do not outlive their system")
 	case p.caseOf == nextWorker && t.sys.Stop == nil:
-		p.notRun("the harness has no System.Stop")
+		p.lacks("System.Stop")
 	}
 	if p.caseOf == twoSystems {
 		t.join()

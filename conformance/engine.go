@@ -265,6 +265,15 @@ func (p *probe) inconclusive(format string, args ...any)  { p.end(Inconclusive, 
 func (p *probe) notApplicable(format string, args ...any) { p.end(NotApplicable, format, args...) }
 func (p *probe) broken(format string, args ...any)        { p.end(Error, format, args...) }
 
+// lacks ends the check, which needs something that the harness does not have.
+func (p *probe) lacks(field string) {
+	reason := "the harness has no " + field
+	if why := p.h.Lacks[field]; why != "" {
+		reason += ": " + why
+	}
+	p.notRun("%s", reason)
+}
+
 func (p *probe) refused(option string) { p.end(RefusedAsDeclared, "option %s is refused", option) }
 
 func (p *probe) logf(format string, args ...any) {

@@ -60,6 +60,16 @@ func TestHistoriesHaveTheOptionsOfTheIntents(t *testing.T) {
 	}
 }
 
+func TestAReportSaysWhyTheHarnessLacksSomething(t *testing.T) {
+	t.Parallel()
+	h := plain(func(conformance.T, *conformance.System) {})
+	h.Lacks = map[string]string{"Golden": "there was no release"}
+	r := check(t, h, conformance.Choice{Only: []string{"A14"}}).Results[0]
+	if want := "the harness has no Golden: there was no release"; r.Verdict != conformance.NotRun || r.Reason != want {
+		t.Errorf("%s: %q, want %q", r.Verdict, r.Reason, want)
+	}
+}
+
 // plain returns the harness of an executor that runs jobs before it returns.
 func plain(change func(t conformance.T, sys *conformance.System)) conformance.Harness {
 	caps := core.Capabilities{Executor: "plain", DefaultAttempts: 1}

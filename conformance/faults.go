@@ -24,7 +24,7 @@ func workerKilled(p *probe) {
 	case s.caps.Delivery != core.GuaranteeAtLeastOnce:
 		p.notApplicable("%s is declared", s.caps.Delivery)
 	case s.sys.Kill == nil:
-		p.notRun("the harness has no System.Kill")
+		p.lacks("System.Kill")
 	}
 	p.affords("the recovery of a killed worker's job", p.h.RecoversWithin)
 	never := make(chan struct{})
@@ -56,7 +56,7 @@ func poisonMessage(p *probe) {
 		if s.sys.Inline || s.caps.Durability == core.DurabilityProcess {
 			p.notApplicable("jobs are not stored as messages")
 		}
-		p.notRun("the harness has no System.Corrupt")
+		p.lacks("System.Corrupt")
 	}
 	before := s.makeN(5)
 	s.accept(batch, before...)

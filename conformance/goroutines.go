@@ -147,7 +147,7 @@ func (p *probe) leaks() {
 		p.mu.Unlock()
 		s := p.open(Setup{})
 		if s.sys.Stop == nil && !s.sys.Inline {
-			p.notRun("the harness has no System.Stop")
+			p.lacks("System.Stop")
 		}
 		jobs := s.makeN(each)
 		s.accept(single, jobs...)

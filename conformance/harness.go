@@ -109,6 +109,11 @@ type Harness struct {
 	// are then run too.
 	Inspects bool
 
+	// Lacks says why something is missing here, by its name: "Lease", "Native.Produce",
+	// "System.Proxy". The reason is added to the results of the checks that need it. Their
+	// verdict stays [NotRun].
+	Lacks map[string]string
+
 	// Waivers turn a failure into the verdict [Waived], until they expire.
 	Waivers []Waiver
 

@@ -33,7 +33,7 @@ func (p *probe) inspect(s Setup, handlers ...worker.Handler) *inspected {
 	}
 	i := &inspected{subject: p.open(s, handlers...)}
 	if i.view = i.sys.Inspector; i.view == nil {
-		p.notRun("the harness has no System.Inspector")
+		p.lacks("System.Inspector")
 	}
 	if s.Queues[0] != "" && i.honours(core.OptionQueue) {
 		i.queue = s.Queues[0]

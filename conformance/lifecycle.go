@@ -203,7 +203,7 @@ func (p *probe) stoppable(s Setup) *subject {
 		p.notApplicable("the executor has nothing to stop")
 	}
 	if sub.sys.Stop == nil {
-		p.notRun("the harness has no System.Stop")
+		p.lacks("System.Stop")
 	}
 	return sub
 }

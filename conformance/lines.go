@@ -18,7 +18,7 @@ func (p *probe) faulty(s Setup) *subject {
 	case sub.sys.Inline || sub.caps.Durability == core.DurabilityProcess:
 		p.notApplicable("there is no connection between the executor and its jobs")
 	case sub.sys.Proxy == nil:
-		p.notRun("the harness has no System.Proxy")
+		p.lacks("System.Proxy")
 	}
 	harnessT{p}.Cleanup(func() {
 		for _, proxy := range sub.proxies() {

@@ -65,7 +65,7 @@ var nativeChecks = []check{
 
 func nativeConsumer(p *probe) {
 	if p.h.Native == nil || p.h.Native.Consume == nil {
-		p.notRun("the harness has no Native.Consume")
+		p.lacks("Native.Consume")
 	}
 	s := p.open(Setup{Paused: true})
 	for _, m := range modes {
@@ -87,7 +87,7 @@ func nativeConsumer(p *probe) {
 
 func nativeProducer(p *probe) {
 	if p.h.Native == nil || p.h.Native.Produce == nil {
-		p.notRun("the harness has no Native.Produce")
+		p.lacks("Native.Produce")
 	}
 	var c caught
 	s := p.open(Setup{}, worker.Handle(goldenTask, c.handle))

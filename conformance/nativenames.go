@@ -68,7 +68,7 @@ func nativeNames(p *probe) {
 		}
 	}
 	if plain.sys.Stop == nil {
-		p.notRun("the harness has no System.Stop")
+		p.lacks("System.Stop")
 	}
 	plain.stop()
 

@@ -11,7 +11,7 @@ import (
 
 func nativeShown(p *probe) {
 	if p.h.Native == nil || p.h.Native.Produce == nil {
-		p.notRun("the harness has no Native.Produce")
+		p.lacks("Native.Produce")
 	}
 	var c caught
 	i := p.inspect(Setup{Queues: []string{""}}, worker.Handle(goldenTask, func(ctx context.Context, payload []byte) error {
@@ -68,7 +68,7 @@ func corruptShown(p *probe) {
 	case i.caps.Durability == core.DurabilityProcess:
 		p.notApplicable("jobs are not stored as messages")
 	case i.sys.Corrupt == nil:
-		p.notRun("the harness has no System.Corrupt")
+		p.lacks("System.Corrupt")
 	}
 	good := i.make(onceDead(nil))
 	i.dead(good)

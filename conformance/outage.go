@@ -69,7 +69,7 @@ func backendRestarted(p *probe) {
 		if s := p.open(Setup{}); s.sys.Inline || s.caps.Durability == core.DurabilityProcess {
 			p.notApplicable("jobs do not survive their process")
 		}
-		p.notRun("the harness has no Restart")
+		p.lacks("Restart")
 	}
 	stored, working := p.open(Setup{Paused: true}), p.open(Setup{})
 	if stored.sys.Inline || stored.caps.Durability == core.DurabilityProcess {

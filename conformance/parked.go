@@ -101,7 +101,7 @@ func laterEnvelopeWaits(p *probe) {
 	case s.sys.Inline || s.caps.Durability == core.DurabilityProcess:
 		p.notApplicable("jobs are not stored as messages")
 	case s.sys.Later == nil:
-		p.notRun("the harness has no System.Later")
+		p.lacks("System.Later")
 	}
 	for range 5 {
 		if err := s.sys.Later(p.ctx, jobTaskName); err != nil {

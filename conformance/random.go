@@ -173,7 +173,7 @@ func (s *subject) shrink(spec randomSpec, what string) (randomSpec, string) {
 
 func golden(p *probe) {
 	if len(p.h.Golden) == 0 {
-		p.notRun("the harness has no Golden messages")
+		p.lacks("Golden")
 	}
 	for _, g := range p.h.Golden {
 		p.goldenOne(g)

@@ -49,9 +49,9 @@ func staleOwner(p *probe) {
 	case first.caps.Delivery != core.GuaranteeAtLeastOnce:
 		p.notApplicable("%s is declared", first.caps.Delivery)
 	case first.sys.Freeze == nil:
-		p.notRun("the harness has no System.Freeze")
+		p.lacks("System.Freeze")
 	case first.sys.Stop == nil:
-		p.notRun("the harness has no System.Stop")
+		p.lacks("System.Stop")
 	}
 	p.affords("the recovery of a frozen worker's jobs", p.h.RecoversWithin)
 	thawed, open := make(chan struct{}), make(chan struct{})

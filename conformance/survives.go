@@ -239,7 +239,7 @@ func (s *subject) durable() {
 func stateOverRestart(p *probe) {
 	if p.h.Restart == nil {
 		p.open(Setup{}).durable()
-		p.notRun("the harness has no Restart")
+		p.lacks("Restart")
 	}
 	s := p.open(Setup{Slots: 4})
 	s.durable()
@@ -265,7 +265,7 @@ func stateOverExchange(p *probe) {
 		s := p.open(Setup{Slots: 4})
 		s.durable()
 		if s.sys.Stop == nil {
-			p.notRun("the harness has no System.Stop")
+			p.lacks("System.Stop")
 		}
 		st := s.prepare(wait)
 		s.stop()
