@@ -26,7 +26,10 @@ func TestConformanceWithCeleryOnRabbitMQ(t *testing.T) {
 	server := servers.RabbitMQ(t, servers.RabbitMQOptions{})
 	h := amqpHarness("celery-python-amqp", "Celery 5.2.6, prefork, acks_late, a worker_consumer that keeps unknown tasks", server)
 	h.Scale, h.Settle = 20, 150*time.Millisecond
-	h.Native.Produce, h.Golden = nil, nil // it is our worker that must read them
+	h.Lacks = lacksOfCelery(map[string]string{
+		"Lease":         h.Lacks["Lease"],
+		"System.Freeze": "a Celery worker that has lost a job sends its retry all the same: it publishes that before it acknowledges the job",
+	})
 	h.New = func(t conformance.T, s conformance.Setup) conformance.System {
 		return celeryOnRabbitMQ(t, shop, server, s)
 	}
@@ -100,6 +103,10 @@ func amqpHarness(name, worker string, server *servers.RabbitMQServer) conformanc
 		RewritesJSON:   true,            // white space around the arguments is not in the message
 		RecoversWithin: 2 * time.Second, // times Scale. The server misses the heartbeats of a lost worker after 6 seconds
 		ParksFor:       2 * time.Second,
+		Lacks: map[string]string{
+			"Lease":        "RabbitMQ takes a job away from a worker that is alive after consumer_timeout only, half an hour",
+			"System.Later": noEnvelope,
+		},
 		Golden: golden("golden-amqp", func(ctx context.Context, namespace string, recorded []byte) error {
 			return putRecorded(ctx, server.Addr(), namespace+".default", recorded)
 		}),
@@ -180,7 +187,7 @@ func celeryOnRabbitMQ(t conformance.T, shop *workshop, server *servers.RabbitMQS
 		t.Fatalf("worker: %v", err)
 	}
 	sys := conformance.System{
-		Exec: exec.Execute, Caps: exec.Capabilities(), Slots: slots,
+		Exec: exec.Execute, Caps: exec.Capabilities(), Slots: slots, NativeNames: true,
 		Stop: w.stop, Kill: w.kill,
 		Corrupt: func(ctx context.Context, task string) error {
 			return servers.WireTo(server.Addr()).Put(ctx, opts.QueueNames["default"], amqpMessage(task, []byte("{"), nil))

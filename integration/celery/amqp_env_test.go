@@ -117,6 +117,11 @@ func putRecorded(ctx context.Context, addr, queue string, recorded []byte) error
 	if err := json.Unmarshal(recorded, &m); err != nil {
 		return err
 	}
+	for k, v := range m.Headers {
+		if n, ok := v.(float64); ok { // encoding/json has no other numbers, and Python's are integers
+			m.Headers[k] = int64(n)
+		}
+	}
 	return servers.WireTo(addr).Put(ctx, queue, amqp.Publishing{
 		ContentType: m.Properties.ContentType, ContentEncoding: m.Properties.ContentEncoding, Priority: m.Properties.Priority,
 		CorrelationId: m.Properties.CorrelationID, ReplyTo: m.Properties.ReplyTo, Headers: m.Headers, Body: []byte(m.Body),

@@ -182,7 +182,7 @@ func TestBesideCeleryWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := func() *celeryWorker {
-		queues, portable := nativeQueues(nil)
+		queues, portable := nativeQueues(nil, nil)
 		w, err := newCeleryWorker(t, shop, spec{
 			Broker: "redis://" + server.Addr() + "/0", Prefix: prefix, Visibility: visibility.Seconds(),
 			Queues: queues, Tasks: reg.Tasks(), Concurrency: 1, Late: true, Attempts: 25,

@@ -342,7 +342,7 @@ func (w *celeryWorker) perform(conn net.Conn) {
 	}
 }
 
-func nativeQueues(portable []string) (native []string, back map[string]string) {
+func nativeQueues(portable []string, names map[string]string) (native []string, back map[string]string) {
 	back = map[string]string{}
 	if len(portable) == 0 {
 		portable = []string{"default"}
@@ -351,6 +351,9 @@ func nativeQueues(portable []string) (native []string, back map[string]string) {
 		n := q
 		if q == "default" {
 			n = "celery"
+		}
+		if other, ok := names[q]; ok {
+			n = other
 		}
 		if back[n] = q; !slices.Contains(native, n) {
 			native = append(native, n)
