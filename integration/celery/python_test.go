@@ -171,14 +171,16 @@ func (w *celeryWorker) kill() error {
 // stop is Celery's warm shutdown. Runs that take longer than ctx are interrupted.
 func (w *celeryWorker) stop(ctx context.Context) error {
 	w.mu.Lock()
-	pid := w.pid
+	pid, again := w.pid, w.ended
 	w.ended = true
 	w.mu.Unlock()
 	if pid == 0 {
 		return nil
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err == syscall.ESRCH {
-		return nil
+	if !again { // more calls do nothing, as System.Stop says
+		if err := syscall.Kill(pid, syscall.SIGTERM); err == syscall.ESRCH {
+			return nil
+		}
 	}
 	if gone(ctx, pid) {
 		return nil
