@@ -29,7 +29,7 @@ var attemptChecks = []check{
 	{id: "P14", level: Options, run: deadline, limit: time.Minute,
 		title: "after its deadline a job is neither started nor retried",
 		why:   "a reminder after the event is worse than none"},
-	{id: "P18", level: Options, run: snooze,
+	{id: "P18", level: Options, run: snooze, limit: time.Minute,
 		title: "a snoozed job runs again later and has used no attempt",
 		why:   "a job that waits for something has not failed"},
 	{id: "P21", level: Options, run: defaultAttempts, limit: 3 * time.Minute,
@@ -71,7 +71,7 @@ func supportOf(caps core.Capabilities, name core.OptionName) string {
 func attemptsEqual(p *probe) {
 	s := p.open(Setup{Queues: []string{"", "conformance"}})
 	opts, within := s.tries(3)
-	if s.honours(core.OptionQueue) {
+	if s.takes(core.OptionQueue) {
 		opts = append(opts, core.Queue("conformance"))
 	}
 	if s.honours(core.OptionHeader) {
@@ -104,6 +104,7 @@ func attemptsEqual(p *probe) {
 			}
 		}
 	}
+	s.largeInEveryAttempt(failTwice, opts, within)
 }
 
 func permanentEnds(p *probe) {
@@ -280,13 +281,21 @@ func deadline(p *probe) {
 		gate := s.make(func(*run) error { <-open; return nil })
 		s.accept(single, gate)
 		s.await(p.patience(), func() bool { return s.count(gate.ref) > 0 })
-		late := s.make(nil, core.Deadline(time.Now().Add(d)))
+		opts := []core.Option{core.Deadline(time.Now().Add(d))}
+		keyed := s.honours(core.OptionUnique) && !s.excludes(append(opts, core.Unique("late"))...)
+		if keyed {
+			opts = append(opts, core.Unique("late"))
+		}
+		late := s.make(nil, opts...)
 		s.push(single, late)
 		p.sleep(d + claim.Granularity + p.h.Skew + 50*time.Millisecond)
 		close(open)
 		s.quiet()
 		if n := s.count(late.ref); n > 0 {
 			p.fail("a job is not started after its deadline", "%d runs", n)
+		}
+		if keyed {
+			s.becomesFree("when the job that has it was not started by its deadline", "late")
 		}
 	}
 	// A job has many attempts left at its deadline.
@@ -320,60 +329,5 @@ func deadline(p *probe) {
 	s.awaitRuns([]job{look})
 	if at := <-seen; at.Before(end.Add(-p.h.Skew-time.Second)) || at.After(end.Add(claim.Granularity+p.h.Skew)) {
 		p.fail(fmt.Sprintf("the context's deadline is %v", end), "%v", at)
-	}
-}
-
-// snoozeAfterFailure sends a job that fails, snoozes and fails again. The snooze must
-// not change the number of the attempt.
-func (s *subject) snoozeAfterFailure(wait time.Duration) {
-	if !s.honours(core.OptionMaxAttempts) {
-		return
-	}
-	opts, within := s.tries(3)
-	j := s.make(func(r *run) error {
-		switch r.ordinal {
-		case 2:
-			return worker.Snooze(wait)
-		case 4:
-			return nil
-		}
-		return errOnPurpose
-	}, opts...)
-	s.push(single, j)
-	for i, r := range s.awaitEnd(j, 4, within+wait+s.p.retryWithin()) {
-		if want := []int{1, 2, 2, 3}[i]; r.Job.Attempt != want {
-			s.p.fail(fmt.Sprintf("run %d of a job that failed, snoozed and failed is attempt %d", i+1, want), "attempt %d", r.Job.Attempt)
-		}
-	}
-}
-
-func snooze(p *probe) {
-	s := p.open(Setup{})
-	if s.sys.Inline {
-		p.notApplicable("the executor runs jobs itself, once")
-	}
-	var opts []core.Option
-	if s.honours(core.OptionMaxAttempts) {
-		opts = append(opts, core.MaxAttempts(2))
-	}
-	wait := max(s.caps.Options[core.OptionDelay].Granularity, 30*time.Millisecond)
-	j := s.make(func(r *run) error {
-		if r.ordinal <= 3 {
-			return worker.Snooze(wait)
-		}
-		return nil
-	}, opts...)
-	s.push(single, j)
-	for i, r := range s.awaitEnd(j, 4, 4*p.retryWithin()) {
-		if r.Job.Attempt != 1 {
-			p.fail("a snooze costs no attempt", "run %d is attempt %d", i+1, r.Job.Attempt)
-		}
-	}
-	s.snoozeAfterFailure(wait)
-	runs := s.runsOf(j.ref)
-	for i := range 3 {
-		if gap := runs[i+1].Began.Sub(runs[i].Ended); gap < wait-p.h.Skew {
-			p.fail(fmt.Sprintf("at least %v between snooze and next run", wait), "%v", gap)
-		}
 	}
 }

@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/goairlock/airlock/core"
 )
@@ -53,6 +55,7 @@ func (p *probe) nearNames(prefix string, length int, valid func(string) bool) []
 	// One is the beginning of the other, and two that differ only behind 64 bytes.
 	long := prefix + random(length-len(prefix))
 	pairs = append(pairs, p.nearSigns(prefix, length, random, valid)...)
+	pairs = append(pairs, p.nearEdges(prefix, valid)...)
 	for _, pair := range []namePair{
 		{long, long[:length-1], "the last byte"}, {long[:min(64, length)], long[:min(63, length-1)], "the 64th byte"},
 		{prefix + "-name", prefix + "-name.", "a . at the end"}, {prefix + "-name", prefix + "-NAME", "upper case"},
@@ -91,6 +94,29 @@ func (p *probe) nearSigns(prefix string, length int, random func(n int) string, 
 		at := 1 + p.rand.IntN(room-2)
 		head, tail := random(at), random(room-at)
 		pair := namePair{prefix + head + c.a + tail, prefix + head + c.b + tail, c.how}
+		if valid(pair.a) && valid(pair.b) {
+			pairs = append(pairs, pair)
+		}
+	}
+	return pairs
+}
+
+// nearEdges returns pairs of short names that differ only at their beginning or at their
+// end, or in how they are written.
+func (p *probe) nearEdges(prefix string, valid func(string) bool) (pairs []namePair) {
+	escaped := fmt.Sprintf("%%%02x", 'A'+p.rand.IntN(26))
+	plain, _ := url.PathUnescape(escaped)
+	for i, c := range []struct{ how, a, b string }{
+		{"a space at the beginning", " %s", "%s"}, {"a space at the end", "%s ", "%s"}, {"a wide space at the end", "%s\u3000", "%s"},
+		{"a zero at the beginning", "0%s", "%s"}, {"a sign at the beginning", "+%s", "%s"}, {"a _ at the beginning", "_%s", "%s"},
+		{"a / at the beginning", "/%s", "%s"}, {"quotes around it", `"%s"`, "%s"}, {"brackets around it", "{%s}", "%s"},
+		{"an escaped letter", "%s" + strings.ReplaceAll(escaped, "%", "%%"), "%s" + plain},
+		{"an escape in upper case", "%s%%2F", "%s%%2f"}, {"an escaped backslash", `%s\\`, `%s\`},
+		{"letters that are not Latin", "%s世界", "%s東京"}, {"Cyrillic letters", "%sж", "%sя"}, {"signs outside the first 65536", "%s👋", "%s👍"},
+		{"letters that look alike", "%sa", "%sа"}, {"upper case that is not ASCII", "%sÉ", "%sé"}, {"a joined letter", "%sﬁ", "%sfi"},
+	} {
+		stem := fmt.Sprintf("%s-edge%d", prefix, i)
+		pair := namePair{fmt.Sprintf(c.a, stem), fmt.Sprintf(c.b, stem), c.how}
 		if valid(pair.a) && valid(pair.b) {
 			pairs = append(pairs, pair)
 		}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/goairlock/airlock/worker"
 )
 
 // check is one row of the suite's table.
@@ -43,6 +45,7 @@ type probe struct {
 	sent   sentForms
 	forms  errorForms
 	loads  loads
+	watch  worker.Observer // of the registries of systems that are opened from now on; nil for none
 
 	released chan struct{} // closed when the check has returned: handlers that are held return
 	decided  chan struct{} // closed with the first verdict

@@ -147,7 +147,7 @@ func stuckJob(p *probe) {
 }
 
 func handlersDispatch(p *probe) {
-	s := p.open(Setup{Slots: 1})
+	s := p.open(Setup{Slots: 1, Queues: []string{"", "conformance"}})
 	const links = 30
 	jobs := make([]job, links)
 	var mu sync.Mutex
@@ -164,7 +164,13 @@ func handlersDispatch(p *probe) {
 				return err
 			}
 		}
-		jobs[i] = s.make(plan)
+		// A job of which the next one inherits something runs with what it was not sent
+		// with, which is judged at the end of every check.
+		var opts []core.Option
+		if i%3 == 0 {
+			opts = s.telling()
+		}
+		jobs[i] = s.make(plan, opts...)
 	}
 	s.accept(single, jobs[0])
 	s.awaitRuns(jobs)

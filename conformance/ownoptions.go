@@ -53,6 +53,7 @@ func largeMixedBatches(p *probe) {
 	}
 	s.quiet()
 	p.wantAsSent()
+	s.ownBackoffs()
 }
 
 // wantAsSent ends the check if a run was not as it was sent.
@@ -104,4 +105,52 @@ func (s *subject) ownOptions(name string, queues []string, unit time.Duration) (
 		}
 	}
 	return opts
+}
+
+// telling returns one value of each option that a handler can see, and that the
+// executor takes.
+func (s *subject) telling() []core.Option {
+	hour := func(n core.OptionName) time.Duration { return farther(s.caps.Options[n], time.Hour) }
+	var opts []core.Option
+	for _, opt := range []core.Option{
+		core.Queue("conformance"), core.Header("Told", "value"), core.Timeout(hour(core.OptionTimeout)), core.MaxAttempts(3),
+	} {
+		if !s.excludes(append(opts, opt)...) {
+			opts = append(opts, opt)
+		}
+	}
+	return opts
+}
+
+// ownBackoffs sends a call in which every second job has a long backoff. The others,
+// which have none, are tried again by the executor's own.
+func (s *subject) ownBackoffs() {
+	p := s.p
+	far := s.far(core.OptionBackoff)
+	const soonEnough = 10 * time.Second
+	if !s.retries() || s.sys.Inline || far < 2*p.retryWithin() || !p.bubble && p.h.RetryWithin > soonEnough {
+		return
+	}
+	var without, with []job
+	var all []job
+	for range 5 {
+		failOnce := func(r *run) error {
+			if r.ordinal == 1 {
+				return errOnPurpose
+			}
+			return nil
+		}
+		a := s.make(failOnce, core.MaxAttempts(3), core.Backoff(core.Fixed(far)))
+		b := s.make(failOnce, core.MaxAttempts(3))
+		with, without, all = append(with, a), append(without, b), append(all, a, b)
+	}
+	s.accept(batch, all...)
+	for _, j := range without {
+		s.awaitEnd(j, 2, 2*p.retryWithin())
+	}
+	for _, j := range with {
+		if n := len(s.awaitEnd(j, 1, s.patience())); s.count(j.ref) != n {
+			p.fail(fmt.Sprintf("a job that is next to others without a backoff waits for its own, %v", far), "%d runs", s.count(j.ref))
+		}
+	}
 }

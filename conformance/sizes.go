@@ -167,3 +167,22 @@ func (s *subject) oddAtBorders() {
 		s.awaitRuns(jobs)
 	}
 }
+
+// largeInEveryAttempt sends jobs with large payloads that are not run to their end at
+// once. That every run has the whole payload is judged at the end of every check.
+func (s *subject) largeInEveryAttempt(plan handler, opts []core.Option, within time.Duration) {
+	most := s.caps.MaxPayload
+	if most == 0 || most > 200<<10 {
+		most = 200 << 10
+	}
+	var jobs []job
+	for _, n := range []int{5000, 33_000, 65_536, most - 1000} {
+		if n > 0 && n <= most-1000 { // what is around the body needs some
+			jobs = append(jobs, s.makeBody(plan, []byte(`"`+pattern(n-2)+`"`), opts...))
+		}
+	}
+	s.push(single, jobs...)
+	for _, j := range jobs {
+		s.awaitEnd(j, 3, within)
+	}
+}

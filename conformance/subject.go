@@ -56,6 +56,9 @@ func (p *probe) openFor(s Setup, prepare func(*ledger), m worker.Middleware, han
 	if m != nil {
 		parts = append(parts, m)
 	}
+	if p.watch != nil {
+		parts = append(parts, p.watch)
+	}
 	reg, err := worker.NewRegistry(parts...)
 	if err != nil {
 		p.broken("registry: %v", err)
@@ -144,6 +147,11 @@ func (s *subject) honours(name core.OptionName) bool {
 		return true
 	}
 	return false
+}
+
+// takes reports whether the option is accepted, even if there is nothing to do for it.
+func (s *subject) takes(name core.OptionName) bool {
+	return s.caps.Options[name].Support != core.SupportRefused
 }
 
 // need ends the check with the right verdict unless the option is honoured.

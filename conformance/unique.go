@@ -17,7 +17,7 @@ var uniqueChecks = []check{
 	{id: "P16", level: Options, run: uniqueRace,
 		title: "fifty concurrent callers with one unique key make one job",
 		why:   "code that checks first and stores later accepts both of two concurrent callers"},
-	{id: "P17", level: Options, run: uniqueScope,
+	{id: "P17", level: Options, run: uniqueScope, limit: time.Minute,
 		title: "a unique key applies per task and queue, until its job has succeeded or failed for good",
 		why:   "a key that is never released blocks the work forever; one that is released too early allows a second job"},
 	{id: "P19", level: Options, run: idWithUnique,
@@ -109,7 +109,8 @@ func uniqueRace(p *probe) {
 
 func uniqueScope(p *probe) {
 	otherTask := core.NewTask("conformance.unique", func(context.Context, string) error { return nil })
-	s := uniqueSystem(p, worker.Handle(otherTask, otherTask.Func()))
+	glued := gluedTasks()
+	s := uniqueSystem(p, append(glued.handlers(), worker.Handle(otherTask, otherTask.Func()))...)
 	open := make(chan struct{})
 	key := func(k string) core.Option { return core.Unique(k) }
 	s.wantState("the first of a key", core.Accepted, s.make(p.hold(open), key("scope")))
@@ -145,6 +146,8 @@ func uniqueScope(p *probe) {
 		p.sleep(p.settle() / 4)
 		s.wantState("the second of one that waits for its retry", core.Duplicate, s.make(nil, key("retried")))
 	}
+	s.keptThroughFailures()
+	s.gluedToTasks(glued)
 }
 
 // becomesFree waits until a key can be used again, since a worker may need a moment
