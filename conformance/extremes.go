@@ -117,13 +117,25 @@ func (s *subject) extremeAttempts() {
 	if !p.bubble || !s.honours(core.OptionBackoff) {
 		return // P10 counts the runs
 	}
-	for _, n := range []int{33, 65, 130} {
+	for _, n := range []int{33, 65, 130, 300} {
 		j := s.make(failing, core.MaxAttempts(n), core.Backoff(s.soon()))
 		s.push(single, j)
 		s.awaitEnd(j, n, time.Duration(n)*(s.soon().Max+p.patience()))
 		p.sleep(p.settle())
 		if got := s.count(j.ref); got != n {
 			p.fail(fmt.Sprintf("%d runs with max-attempts of %d", n, n), "%d", got)
+		}
+		runs := s.runsOf(j.ref)
+		for i, r := range runs {
+			if r.Job.Attempt != i+1 {
+				p.fail(fmt.Sprintf("run %d of %d is attempt %d", i+1, n, i+1), "attempt %d", r.Job.Attempt)
+			}
+			if i == 0 {
+				continue
+			}
+			if gap := r.Began.Sub(runs[i-1].Ended); gap < s.soon().First-p.h.Skew {
+				p.fail(fmt.Sprintf("%v before attempt %d", s.soon().First, i+1), "%v", gap)
+			}
 		}
 	}
 }

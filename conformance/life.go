@@ -182,6 +182,9 @@ func (s *subject) storedOnce(t *team, j *staged) {
 // have not finished.
 func (s *subject) afterMany(t *team, all []*staged) {
 	n := 200
+	if s.p.bubble && s.p.caseOf == oneSystem {
+		n = 2400 // some stores keep only the last thousand
+	}
 	if most := s.caps.IDWindow.Count; most > 0 {
 		n = min(n, most/2)
 	}

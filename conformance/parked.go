@@ -47,7 +47,10 @@ func (s *subject) unknownTasks(n int) []job {
 }
 
 func unknownTaskWaits(p *probe) {
+	var w watcher
+	p.watch = w.observe
 	s := p.open(Setup{Slots: 2})
+	p.watch = nil
 	if s.sys.Inline || s.caps.Durability == core.DurabilityProcess {
 		p.notApplicable("jobs run in the process that knows its tasks")
 	}
@@ -58,6 +61,7 @@ func unknownTaskWaits(p *probe) {
 	s.accept(single, others...)
 	s.awaitRuns(others)
 	s.hush() // in which they are parked, and parked again
+	w.awaitParked(s, parked)
 
 	var mu sync.Mutex
 	seen := map[string][]int{} // attempts by ID

@@ -16,7 +16,7 @@ func table() []check {
 		optionChecks, attemptChecks, timeChecks, uniqueChecks,
 		errorChecks, lifecycleChecks, shutdownChecks, outageChecks, replyChecks, flappingChecks, ackChecks, faultChecks, identityChecks, nativeChecks, traceChecks, questionChecks, claimChecks, meaningChecks, parkedChecks, crashChecks, windowChecks, nativeNameChecks, staleChecks, sizeChecks, ownOptionChecks, stoppingChecks, extremeChecks, surviveChecks, wearChecks,
 		viewChecks, controlChecks,
-		modelChecks, endChecks, lifeChecks, contextChecks,
+		modelChecks, endChecks, lifeChecks, contextChecks, observerChecks, roomChecks, crowdChecks,
 	)
 }
 
