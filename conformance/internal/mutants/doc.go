@@ -60,7 +60,7 @@ var kills string
 // All returns the variants, the legal ones first.
 func All() []Variant {
 	var all []Variant
-	for _, list := range [][]Variant{legal, lossMutants, contractMutants, payloadMutants, optionMutants, errorMutants, workerMutants, gapMutants, lineMutants, questionMutants, claimMutants, meaningMutants, endingMutants, ownerMutants, windowMutants, nameMutants, sizeMutants, secretMutants, slotMutants, stopMutants, nearNameMutants, extremeMutants, wearMutants, lifeMutants, attemptMutants, callerMutants, poolMutants, inspectMutants, sentMutants, formMutants, mixedMutants} {
+	for _, list := range [][]Variant{legal, lossMutants, contractMutants, payloadMutants, optionMutants, errorMutants, workerMutants, gapMutants, lineMutants, questionMutants, claimMutants, meaningMutants, endingMutants, ownerMutants, windowMutants, nameMutants, sizeMutants, secretMutants, slotMutants, stopMutants, nearNameMutants, extremeMutants, wearMutants, lifeMutants, attemptMutants, callerMutants, poolMutants, inspectMutants, sentMutants, formMutants, mixedMutants, outsideMutants, wornMutants, observedMutants, roomMutants, crowdMutants} {
 		all = append(all, list...)
 	}
 	return all

@@ -116,7 +116,7 @@ func boundedPool(room int, full func() error) bug {
 			return func(ctx context.Context, intents ...core.Intent) error {
 				var out []core.Outcome
 				for _, in := range intents {
-					err := s.store.awaitRoom(ctx, room, full)
+					err := s.awaitRoom(ctx, room, full)
 					if err == nil {
 						err = next(ctx, in)
 					}
@@ -147,13 +147,17 @@ func unlockedPool() bug {
 	return b
 }
 
-// awaitRoom waits until fewer jobs wait than there is room for.
-func (s *store) awaitRoom(ctx context.Context, room int, full func() error) error {
+// awaitRoom waits until fewer jobs wait than there is room for, or the pool is stopped.
+func (sys *system) awaitRoom(ctx context.Context, room int, full func() error) error {
+	s := sys.store
 	for {
+		sys.mu.RLock()
+		closed := sys.closed
+		sys.mu.RUnlock()
 		s.mu.Lock()
 		wake, waiting := s.wake, len(s.ready)+len(s.later)
 		s.mu.Unlock()
-		if waiting < room {
+		if waiting < room || closed { // which the call finds out then
 			return nil
 		}
 		if full != nil {

@@ -48,7 +48,7 @@ var sentMutants = []Variant{
 					s.store.mu.Lock()
 					full := len(s.store.ready)+len(s.store.later) >= 64
 					s.store.mu.Unlock()
-					err := s.store.awaitRoom(ctx, 64, nil)
+					err := s.awaitRoom(ctx, 64, nil)
 					if full && len(intents) > 10 {
 						in = in.Without(core.OptionMaxAttempts)
 					}

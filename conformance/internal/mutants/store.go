@@ -28,6 +28,7 @@ type job struct {
 	holder  *brokenWorker
 	since   time.Time // since when it waits
 	parked  bool      // no handler knew its task
+	snoozed int       // times; for mutants
 	err     string    // of its last attempt
 	failed  time.Time // when it failed
 }
@@ -179,6 +180,7 @@ func (s *store) take(queues []string, now time.Time) (*job, time.Time) {
 		if (slices.Contains(queues, j.queue) || s.bug.anyQueue) && !s.paused[j.queue] {
 			s.ready = slices.Delete(s.ready, i, i+1)
 			j.state = conformance.Running
+			s.stir() // a call may wait for this room
 			return j, time.Time{}
 		}
 	}
