@@ -140,6 +140,16 @@ func (f *full) isOpen() bool {
 	}
 }
 
+// topUp sends jobs until one of them has to wait, which is then given up.
+func (f *full) topUp() {
+	for {
+		if c := f.begin(f.make(f.gated)); !c.within(f.p.moment()) {
+			c.cancelled()
+			return
+		}
+	}
+}
+
 // giveUp lets calls wait behind others whose contexts end.
 func (f *full) giveUp() {
 	p := f.p
@@ -183,11 +193,7 @@ func (f *full) giveUp() {
 		same = append(same, core.Unique("waited"))
 	}
 	for _, opt := range same {
-		more := wait(1)
-		for more.within(p.moment()) { // until it is full again
-			more = wait(1)
-		}
-		more.cancelled()
+		f.topUp()
 		one, other := wait(1, opt), wait(1, opt)
 		f.token()
 		f.token()
@@ -212,6 +218,7 @@ func (f *full) giveUp() {
 
 // largerThanRoom makes a call that needs more room than there is, and lets all jobs run.
 func (f *full) largerThanRoom() {
+	f.topUp()
 	jobs := f.makeN(400)
 	c := f.begin(jobs...)
 	f.p.sleep(f.p.moment())

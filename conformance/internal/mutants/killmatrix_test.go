@@ -176,6 +176,7 @@ var overlapping = map[string]string{
 	"I06": "I08 looks at the same window at more moments",
 	"K01": "every check that waits for a job notices that it does not run",
 	"K02": "every check that counts runs notices a second one",
+	"K04": "T04 counts the runs of each ID that observers see",
 	"K06": "a job that is confused with another one is missing in other checks too",
 	"K08": "systems that share what is stored see each other's jobs in F12 too",
 	"K09": "a job that needs a worker is missing in every check that holds the worker back",
