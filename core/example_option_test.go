@@ -70,7 +70,7 @@ func ExampleDelay() {
 	in, err := remind.Intent(7)
 	fmt.Println("waits:", in.Options.At.After(time.Now()), err)
 
-	in, err = remind.Intent(7, core.At(time.Now()))
+	in, err = remind.Intent(7, core.At(time.Now().Add(-time.Hour))) // at once
 	fmt.Println("waits:", in.Options.At.After(time.Now()), err)
 	// Output:
 	// waits: true <nil>
