@@ -111,7 +111,8 @@ type Harness struct {
 
 	// Lacks says why something is missing here, by its name: "Lease", "Native.Produce",
 	// "System.Proxy". The reason is added to the results of the checks that need it. Their
-	// verdict stays [NotRun].
+	// verdict stays [NotRun]. "Observers" is for a worker that is not ours, which puts jobs of
+	// unknown tasks off without a word to the registry: K12 does not ask its observers.
 	Lacks map[string]string
 
 	// Waivers turn a failure into the verdict [Waived], until they expire.

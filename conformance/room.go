@@ -71,7 +71,7 @@ func (s *subject) fill(opts ...core.Option) *full {
 			s.p.fail("a job for which there was no room has the context's error or ErrUnavailable", "number %d of the call: %v", i, o.Err)
 		}
 	}
-	if left == 0 {
+	if left == 0 || f.waits && s.hasRoom(f.gated, opts...) {
 		return nil
 	}
 	if !f.waits && left == len(jobs) { // a call is taken as a whole
@@ -84,6 +84,16 @@ func (s *subject) fill(opts ...core.Option) *full {
 	}
 	s.p.witness("full", 1)
 	return f
+}
+
+// hasRoom reports whether a call with one job does not have to wait, so that the large
+// call before it was only slow.
+func (s *subject) hasRoom(fn func(*run) error, opts ...core.Option) bool {
+	c := s.begin(s.make(fn, opts...))
+	if !c.within(s.p.settle()) {
+		c.cancelled()
+	}
+	return c.outs[0].State == core.Accepted
 }
 
 // token lets one job that runs succeed.

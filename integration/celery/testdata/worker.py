@@ -92,7 +92,7 @@ class Handed(Task):
         headers = own_headers(request)
         if action == "snoozed":
             headers["test_snoozes"] = snoozes + 1
-            raise self.retry(countdown=after, max_retries=None, headers=headers)
+            raise self.retry(countdown=after, max_retries=2**31, headers=headers)  # None is 3
         if action == "interrupted":
             raise Reject("the worker stops", requeue=True)
         if action == "retry":
