@@ -247,7 +247,7 @@ func TestNoCredentialIsInAnErrorOrALine(t *testing.T) {
 	w.must(natsexec.EnsureStream(w.ctx, w.js, streamName, nil))
 	stop := w.workOn(js, w.opts, worker.Handle(w.task, func(context.Context, string) error { return nil }))
 	line := next(w, logged)
-	for ; !strings.Contains(line, "cannot fetch"); line = next(w, logged) {
+	for ; !strings.Contains(line, notYet); line = next(w, logged) {
 	}
 	if strings.Contains(line, "secret") {
 		t.Errorf("line %s", line)
