@@ -7,8 +7,9 @@ SHELL         := bash
 
 # This tag adds the tests with real servers. `make race TAGS=` leaves them out.
 TAGS     ?= realservers
-# How many packages are tested at once. Each runs several servers and tests at a time.
-AT_ONCE  ?= $(shell getconf _NPROCESSORS_ONLN)
+# How many packages are tested at once: one more than processors, since most tests wait
+# for times and servers most of the time.
+AT_ONCE  ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # What takes longest begins first, so that nothing of it is left alone at the end.
 SLOWEST  := ./integration/nats ./integration/asynq ./integration/work ./integration/river
 # For one package. On a busy machine the tests with clusters need half of it.
