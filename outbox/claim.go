@@ -182,8 +182,8 @@ func (l *loop) update(s *statement, token string) (now string) {
 		s.add(", due = ", now, " + ").micros(l.set.Lease.Microseconds())
 	}
 	s.add(", sent_before = first_sent, first_sent = COALESCE(first_sent, ", now, "), attempts = attempts + 1")
-	if b.dialect == Postgres { // as in selectRows
-		s.add(" FROM (SELECT ", b.now(), " AS now OFFSET 0) AS c")
+	if b.dialect == Postgres {
+		s.add(" FROM ", b.clock())
 	}
 	return now
 }

@@ -44,9 +44,7 @@ func (b *Box) selectRows(s *statement, intents []storable, encoded [][]byte, hel
 	} else {
 		s.add("'', c.now, ", either("c.now", "c.now + r.wait"), ", ", either("c.now", "c.now + r.wait"), ", 0, NULL::bigint")
 	}
-	// The clock is read once, not three times for each row: that is a quarter of the
-	// time of an INSERT of 100 rows. OFFSET keeps the planner from undoing it.
-	s.add(" FROM (SELECT ", b.now(), " AS now OFFSET 0) AS c CROSS JOIN unnest(")
+	s.add(" FROM ", b.clock(), " CROSS JOIN unnest(")
 	s.arg(ids.String()).cast("text[]").add(", ").arg(tasks.String()).cast("text[]").add(", ").arg(queues.String()).cast("text[]")
 	columns := "id, task, queue, start, size"
 	numbers := func(column, kind string, n []int64) {
@@ -63,6 +61,11 @@ func (b *Box) selectRows(s *statement, intents []storable, encoded [][]byte, hel
 	}
 	s.add(") AS r (", columns, ")")
 }
+
+// clock is a table c on PostgreSQL with one row, the time now. So the clock is read once,
+// not three times for each row, which is a quarter of the time of an INSERT of 100 rows.
+// OFFSET keeps the planner from undoing it.
+func (b *Box) clock() string { return "(SELECT " + b.now() + " AS now OFFSET 0) AS c" }
 
 // textArray is the text of an array of PostgreSQL.
 type textArray struct{ text strings.Builder }
